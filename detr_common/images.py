@@ -1,0 +1,86 @@
+"""A photograph from a file to the normalised array that a detector takes."""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from detr_common.errors import InputError
+
+FloatArray = npt.NDArray[np.float32]
+
+# Channel statistics of ImageNet, which the published backbones were trained with.
+MEAN = np.array([0.485, 0.456, 0.406], dtype=np.float32)
+STD = np.array([0.229, 0.224, 0.225], dtype=np.float32)
+
+# The backbone halves the map five times and its pooling needs more than one pixel after the second.
+MIN_SIDE = 32
+
+
+def open_photograph(path: str | Path) -> Image.Image:
+    """Read an image file as RGB; greyscale, palette, alpha and CMYK photographs are converted.
+
+    Raises:
+        InputError: the file is missing, is a directory, or is not an image that Pillow can decode.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path}: is a directory; name a JPEG or PNG file")
+    try:
+        with Image.open(path) as image:
+            return ImageOps.exif_transpose(image).convert("RGB")
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such image; check the path") from None
+    except UnidentifiedImageError:
+        raise InputError(f"{path}: not an image that can be read; give a JPEG or PNG file") from None
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise InputError(
+            f"{path}: the image is damaged or unreadable ({error}); save it again as JPEG or PNG"
+        ) from None
+
+
+def target_size(width: int, height: int, size: int, max_size: int | None = None) -> tuple[int, int]:
+    """Return the (height, width) to which DETR resizes a photograph of ``width`` by ``height`` pixels.
+
+    The shorter side becomes ``size`` unless the longer one would then exceed ``max_size``.
+    """
+    if max_size is not None:
+        shorter, longer = float(min(width, height)), float(max(width, height))
+        if longer / shorter * size > max_size:
+            size = round(max_size * shorter / longer)
+    if (width <= height and width == size) or (height <= width and height == size):
+        return height, width
+    if width < height:
+        return int(size * height / width), size
+    return size, int(size * width / height)
+
+
+def to_array(image: Image.Image) -> FloatArray:
+    """Return a normalised float32 array of shape [3, H, W] from an RGB image."""
+    pixels = np.asarray(image, dtype=np.float32).transpose(2, 0, 1) / np.float32(255)
+    return np.ascontiguousarray((pixels - MEAN[:, None, None]) / STD[:, None, None])
+
+
+def load_photograph(path: str | Path, size: int = 800, max_size: int | None = 1333) -> FloatArray:
+    """Read, resize and normalise one photograph.
+
+    Args:
+        path: a JPEG or PNG file, of any colour mode.
+        size: pixels of the shorter side.
+        max_size: most pixels of the longer side.
+
+    Returns:
+        float32 array of shape [3, H, W].
+
+    Raises:
+        InputError: the file is not a readable image, or it comes out smaller than the backbone can take.
+    """
+    image = open_photograph(path)
+    height, width = target_size(image.width, image.height, size, max_size)
+    if min(height, width) < MIN_SIDE:
+        raise InputError(
+            f"{path}: {image.width}x{image.height} becomes {width}x{height} pixels, but the backbone needs at least "
+            f"{MIN_SIDE} on each side; give a less elongated photograph or a larger size"
+        )
+    return to_array(image.resize((width, height), Image.Resampling.BILINEAR))

@@ -1,0 +1,68 @@
+"""Options of a DETR model, with the flags, names and defaults of the published detector."""
+
+import argparse
+
+# The category ids of COCO run to 90 and one more is kept free, as the published checkpoints have it.
+NUM_CLASSES = {"coco": 91, "coco_panoptic": 250}
+
+BACKBONES = ("resnet18", "resnet34", "resnet50", "resnet101")
+
+
+def get_args_parser() -> argparse.ArgumentParser:
+    """Return the parser of every model option; a program adds it with ``parents=[get_args_parser()]``.
+
+    Returns:
+        A parser made with ``add_help=False``. Defaults are those of DETR-R50.
+    """
+    parser = argparse.ArgumentParser(add_help=False)
+    _add_backbone(parser.add_argument_group("backbone"))
+    _add_transformer(parser.add_argument_group("transformer"))
+    run = parser.add_argument_group("run")
+    run.add_argument(
+        "--dataset_file", default="coco", choices=sorted(NUM_CLASSES), help="sets the number of classes"
+    )
+    run.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    run.add_argument(
+        "--dtype", default="float32", choices=("float32", "float64"), help="dtype of every float"
+    )
+    run.add_argument("--seed", default=42, type=int)
+    return parser
+
+
+def _add_backbone(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--backbone", default="resnet50", choices=BACKBONES)
+    group.add_argument("--dilation", action="store_true", help="replace the last stride by dilation (DC5)")
+    group.add_argument("--position_embedding", default="sine", choices=("sine", "learned"))
+
+
+def _add_transformer(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--enc_layers", default=6, type=int)
+    group.add_argument("--dec_layers", default=6, type=int)
+    group.add_argument("--dim_feedforward", default=2048, type=int)
+    group.add_argument("--hidden_dim", default=256, type=int)
+    group.add_argument("--dropout", default=0.1, type=float)
+    group.add_argument("--nheads", default=8, type=int)
+    group.add_argument("--num_queries", default=100, type=int)
+    group.add_argument("--pre_norm", action="store_true")
+    group.add_argument(
+        "--no_aux_loss", dest="aux_loss", action="store_false", help="last decoder layer's output only"
+    )
+
+
+def num_classes(args: argparse.Namespace) -> int:
+    """Number of classes that the model tells apart, "no object" not counted."""
+    return NUM_CLASSES[args.dataset_file]
+
+
+def default_args(**changes: object) -> argparse.Namespace:
+    """Return the default options with some changed by name.
+
+    Raises:
+        TypeError: a name is not an option.
+    """
+    args = get_args_parser().parse_args([])
+    for name, value in changes.items():
+        if not hasattr(args, name):
+            raise TypeError(f"no such option: {name!r}; the options are {', '.join(sorted(vars(args)))}")
+        setattr(args, name, value)
+    return args
