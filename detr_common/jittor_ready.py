@@ -19,7 +19,8 @@ from pathlib import Path
 
 from detr_common import jittor_cuda, jittor_onednn
 from detr_common.errors import InputError
-from detr_common.jittor_cache import cache_directory, check_cache, jittor_root
+from detr_common.jittor_cache import check_cache
+from detr_common.jittor_paths import cache_directory, jittor_root
 
 
 @dataclass(frozen=True)
