@@ -9,6 +9,7 @@ and last bytes of each file only, so that they can run before every import.
 from __future__ import annotations
 
 import os
+import shutil
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,12 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from detr_common.errors import InputError
+from detr_common.jittor_paths import jittor_root
 
 CLEAN_COMMAND = "python -m parity doctor --clean-cache"
 
 _ELF_HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
 _PROGRAM_HEADER = struct.Struct("<IIQQQQQQ")
 _SECTION_HEADER = struct.Struct("<IIQQQQIIQQ")
+_PARTS_ABOVE_CACHE_NAME = 6  # Jittor's version, compiler, Python, system, processor, place of installation
 _SECTION_WITHOUT_BYTES = 8  # SHT_NOBITS: .bss has a size but no place in the file
 
 
@@ -234,3 +237,31 @@ def clean_cache(cache: Path) -> list[Path]:
             (cache / "data.md5").unlink()
             removed.append(cache / "data.md5")
         return sorted(removed)
+
+
+def remove_cache(cache: Path) -> bool:
+    """Remove one cache directory whole; Jittor's core and every kernel in it will be compiled again.
+
+    Args:
+        cache: what `jittor_paths.cache_directory` returned; it need not exist.
+
+    Returns:
+        False where there was nothing to remove.
+
+    Raises:
+        InputError: the path is not that of a cache below Jittor's directory (a ``cache_name`` of ".." could point
+            anywhere), another process is compiling into it, or a file cannot be removed.
+    """
+    root, place = jittor_root().resolve(), cache.resolve()
+    if root not in place.parents or len(place.relative_to(root).parts) <= _PARTS_ABOVE_CACHE_NAME:
+        raise InputError(f"{cache}: not the kernel cache of one configuration; remove it by hand")
+    with _probe_lock(cache.parent / "jittor.lock") as free:
+        if not free:
+            raise InputError(f"{cache}: another process is compiling into this cache; try again when it has ended")
+        if not cache.exists():
+            return False
+        try:
+            shutil.rmtree(cache)
+        except OSError as error:
+            raise InputError(f"{error.filename}: cannot be removed ({error.strerror}); remove it by hand") from None
+        return True

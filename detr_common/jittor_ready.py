@@ -2,7 +2,7 @@
 
 ``import detr_jt`` calls `ready` before it imports Jittor. Each decision can be seen with ``python -m parity doctor``.
 Each yields to a variable that the user has set: ``nvcc_path``, ``use_mkl``, ``log_silent``, ``cache_name``,
-``python_config_path``.
+``python_config_path``, ``FIX_TORCH_ERROR``.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ class Readiness:
     Attributes:
         nvcc: whether Jittor is built for CUDA.
         onednn: where the matrix products and convolutions of the CPU come from.
+        torch: whether ``import jittor`` imports PyTorch as well.
         logs: whether Jittor's messages are shown.
         headers: where Jittor asks for the headers of Python.
         cache: the name of the kernel cache.
@@ -54,6 +55,7 @@ class Readiness:
 
     nvcc: Decision
     onednn: Decision
+    torch: Decision
     logs: Decision
     headers: Decision
     cache: Decision
@@ -65,13 +67,21 @@ class Readiness:
     @property
     def decisions(self) -> dict[str, Decision]:
         """The decisions by name, in the order in which they are shown."""
-        return {name: getattr(self, name) for name in ("nvcc", "onednn", "logs", "headers", "cache", "numpy")}
+        names = ("nvcc", "onednn", "torch", "logs", "headers", "cache", "numpy")
+        return {name: getattr(self, name) for name in names}
 
 
 def _decide_logs() -> tuple[Decision, dict[str, str]]:
     if "log_silent" in os.environ:
         return Decision(f"log_silent={os.environ['log_silent']}", "set by you"), {}
     return Decision("quiet", "set log_silent=0 to see Jittor's messages"), {"log_silent": "1"}
+
+
+def _decide_torch() -> tuple[Decision, dict[str, str]]:
+    if "FIX_TORCH_ERROR" in os.environ:
+        return Decision(f"FIX_TORCH_ERROR={os.environ['FIX_TORCH_ERROR']}", "set by you"), {}
+    # Where PyTorch is installed, Jittor imports it too: seconds and half a gigabyte for a process that never calls it.
+    return Decision("left out", "set FIX_TORCH_ERROR=1 to let Jittor import PyTorch first"), {"FIX_TORCH_ERROR": "0"}
 
 
 def _decide_cache_name() -> tuple[Decision, dict[str, str]]:
@@ -122,10 +132,11 @@ def _decide(onednn: jittor_onednn.OneDnn | None) -> tuple[Readiness, jittor_oned
     root = jittor_root()
     cuda = jittor_cuda.plan(root)
     onednn = onednn or jittor_onednn.plan(root)
+    torch, torch_variables = _decide_torch()
     logs, log_variables = _decide_logs()
     headers, header_variables = _decide_headers()
     cache, cache_variables = _decide_cache_name()
-    environment = log_variables | header_variables | cache_variables
+    environment = torch_variables | log_variables | header_variables | cache_variables
     if cuda.nvcc is not None:
         environment["nvcc_path"] = cuda.nvcc
     if onednn.state == "missing":
@@ -133,6 +144,7 @@ def _decide(onednn: jittor_onednn.OneDnn | None) -> tuple[Readiness, jittor_oned
     readiness = Readiness(
         nvcc=Decision("used" if cuda.used else "disabled" if cuda.nvcc == "" else "not used", cuda.reason),
         onednn=Decision(onednn.state, onednn.reason),
+        torch=torch,
         logs=logs,
         headers=headers,
         cache=cache,
