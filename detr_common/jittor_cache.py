@@ -119,7 +119,7 @@ def broken_files(cache: Path, *, thorough: bool = False) -> list[BrokenFile]:
         again; ``jit_utils_core`` is not, because Jittor loads that one before it looks at keys.
     """
     places = [(cache, ".so"), (cache / "jit", ".so"), (cache / "custom_ops", ".so"), (cache / "cuda", ".so")]
-    if thorough or not any(_has_key(entry.path) for entry in _compiled(cache, ".so") if "jittor_core" in entry.name):
+    if thorough or not core_is_compiled(cache):
         places += [(cache / "obj_files", ".o"), (cache, ".o")]
     found = []
     for folder, suffix in places:
@@ -131,6 +131,11 @@ def broken_files(cache: Path, *, thorough: bool = False) -> list[BrokenFile]:
             if damage and (entry.name.startswith(("jit_utils_core", "data.")) or _has_key(entry.path)):
                 found.append(BrokenFile(Path(entry.path), damage))
     return sorted(found, key=lambda broken: broken.path)
+
+
+def core_is_compiled(cache: Path) -> bool:
+    """Say whether Jittor's core library is in this cache, so that an import takes seconds and not minutes."""
+    return any("jittor_core" in entry.name and _has_key(entry.path) for entry in _compiled(cache, ".so"))
 
 
 def _has_key(path: str) -> bool:

@@ -11,6 +11,7 @@ import functools
 import importlib.metadata
 import os
 import random
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from pathlib import Path
 
 from detr_common import jittor_cuda, jittor_onednn
 from detr_common.errors import InputError
-from detr_common.jittor_cache import check_cache
+from detr_common.jittor_cache import check_cache, core_is_compiled
 from detr_common.jittor_paths import cache_directory, jittor_root
 
 
@@ -205,3 +206,30 @@ def preserving_random_state() -> Iterator[None]:
     finally:
         random.setstate(python_state)
         np.random.set_state(numpy_state)
+
+
+def compile_core() -> int:
+    """Have Jittor compile its core in a process of its own if that was not done yet, saying so in one line.
+
+    Returns:
+        The exit code of that process; 0 where there was nothing to do.
+
+    Raises:
+        InputError: as `ready`.
+    """
+    path = ready().cache_path
+    if path is not None and core_is_compiled(path):
+        return 0
+    print("Jittor compiles its core: about a minute and a half, once.", file=sys.stderr, flush=True)
+    code = subprocess.run([sys.executable, "-c", "import jittor"], stdin=subprocess.DEVNULL, check=False).returncode
+    if code:
+        print("error: Jittor cannot be imported; to find out why: python -m parity doctor", file=sys.stderr)
+    return abs(code)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(compile_core())
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

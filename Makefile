@@ -1,0 +1,43 @@
+# Set-up, demonstration and tests; `make help` explains. Needs python3, g++ and make.
+
+.DEFAULT_GOAL := help
+.PHONY: help setup parity test test-slow lint clean
+
+BIN := .venv/bin
+ARGS ?=
+
+help:
+	@echo 'make parity      set up everything, convert a DETR-R50 checkpoint and compare both detectors on a photograph'
+	@echo 'make test        set up everything and run the tests;     ARGS="tests/setup -k doctor" narrows them'
+	@echo 'make test-slow   the tests that take minutes'
+	@echo 'make lint        ruff, mypy and the import contracts'
+	@echo 'make setup       only set up: .venv, all packages, and the core of Jittor compiled'
+	@echo 'make clean       remove what was built here, except .venv (for that: rm -r .venv)'
+	@echo
+	@echo 'PYTHON=python3.12 make parity     use that interpreter (3.10 to 3.12) for .venv'
+	@echo 'TORCH_INDEX=URL make parity       look for PyTorch in that package index too. Where the usual build of PyTorch'
+	@echo '                                  is for CUDA (gigabytes) and the machine has no GPU, give the index of the'
+	@echo '                                  CPU builds, which the installation page of PyTorch names.'
+	@echo 'When something does not work:     .venv/bin/python -m parity doctor'
+
+setup:
+	@PYTHON='$(PYTHON)' TORCH_INDEX='$(TORCH_INDEX)' .ci/setup
+
+parity: setup
+	@$(BIN)/python -m parity demo $(ARGS)
+
+test: setup
+	$(BIN)/python -m pytest -q --durations=10 -m 'not slow' $(ARGS)
+
+test-slow: setup
+	$(BIN)/python -m pytest -q --durations=10 -m slow $(ARGS)
+
+lint: setup
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+clean:
+	rm -rf build dist out .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
+	find . -name .venv -prune -o -name __pycache__ -type d -exec rm -rf {} +
