@@ -18,13 +18,9 @@ def get_args_parser() -> argparse.ArgumentParser:
     _add_backbone(parser.add_argument_group("backbone"))
     _add_transformer(parser.add_argument_group("transformer"))
     run = parser.add_argument_group("run")
-    run.add_argument(
-        "--dataset_file", default="coco", choices=sorted(NUM_CLASSES), help="sets the number of classes"
-    )
+    run.add_argument("--dataset_file", default="coco", choices=sorted(NUM_CLASSES), help="sets the number of classes")
     run.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
-    run.add_argument(
-        "--dtype", default="float32", choices=("float32", "float64"), help="dtype of every float"
-    )
+    run.add_argument("--dtype", default="float32", choices=("float32", "float64"), help="dtype of every float")
     run.add_argument("--seed", default=42, type=int)
     return parser
 
@@ -33,6 +29,7 @@ def _add_backbone(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--backbone", default="resnet50", choices=BACKBONES)
     group.add_argument("--dilation", action="store_true", help="replace the last stride by dilation (DC5)")
     group.add_argument("--position_embedding", default="sine", choices=("sine", "learned"))
+    group.add_argument("--lr_backbone", default=1e-5, type=float, help="0 freezes the whole backbone")
 
 
 def _add_transformer(group: argparse._ArgumentGroup) -> None:
@@ -44,9 +41,7 @@ def _add_transformer(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--nheads", default=8, type=int)
     group.add_argument("--num_queries", default=100, type=int)
     group.add_argument("--pre_norm", action="store_true")
-    group.add_argument(
-        "--no_aux_loss", dest="aux_loss", action="store_false", help="last decoder layer's output only"
-    )
+    group.add_argument("--no_aux_loss", dest="aux_loss", action="store_false", help="last decoder layer's output only")
 
 
 def num_classes(args: argparse.Namespace) -> int:

@@ -1,0 +1,7 @@
+"""DETR in PyTorch; detr_jt is its mirror image in Jittor."""
+
+from detr_pt.checkpoint import load_weights
+from detr_pt.detr import DETR, build_model
+from detr_pt.nested_tensor import NestedTensor, nested_tensor_from_tensor_list
+
+__all__ = ["DETR", "NestedTensor", "build_model", "load_weights", "nested_tensor_from_tensor_list"]

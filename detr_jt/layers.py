@@ -1,0 +1,142 @@
+"""The layers that the two frameworks do not share; Jittor's own would differ from PyTorch's as each comment says."""
+
+from itertools import pairwise
+
+import jittor as jt
+import numpy as np
+from jittor import Var, nn
+
+
+def constant(value: float, like: Var) -> float | Var:
+    """Return a number that keeps its digits beside ``like``.
+
+    Jittor rounds a Python float to float32 even where it meets a float64 Var.
+    """
+    return value if like.dtype == "float32" else jt.array(np.array([value]), dtype=str(like.dtype))
+
+
+class Conv2d(nn.Conv):
+    """A convolution whose float64 form is a matrix product of its patches.
+
+    oneDNN serves float32 only, and the loops that Jittor falls back to are ten times slower. The result is the same
+    to the last bit.
+    """
+
+    # float64 values of a block of patches that stay in a 4 MiB cache together
+    block_values = 2**19
+
+    def execute(self, x: Var) -> Var:
+        """Map [B, C_in, H, W] to [B, C_out, H', W']."""
+        if x.dtype != "float64":
+            return super().execute(x)
+        patches, size = self.patches(x)
+        weight = self.weight.reshape(self.out_channels, -1)
+        step = max(64, self.block_values // patches.shape[0])
+        starts = range(0, patches.shape[1], step)
+        y = jt.concat([jt.matmul(weight, patches[:, i : i + step]) for i in starts], dim=1)
+        y = y.reshape(self.out_channels, *size).transpose(1, 0, 2, 3)
+        return y if self.bias is None else y + self.bias.reshape(1, -1, 1, 1)
+
+    def patches(self, x: Var) -> tuple[Var, tuple[int, int, int]]:
+        """Return the inputs of every output pixel, [C_in K_h K_w, B H' W'], and (B, H', W')."""
+        (kh, kw), (sh, sw), (ph, pw), (dh, dw) = self.kernel_size, self.stride, self.padding, self.dilation
+        batch, channels, height, width = x.shape
+        rows = (height + 2 * ph - dh * (kh - 1) - 1) // sh + 1
+        columns = (width + 2 * pw - dw * (kw - 1) - 1) // sw + 1
+        patches = x.reindex(
+            [channels, kh, kw, batch, rows, columns],
+            ["i3", "i0", f"i4*{sh}-{ph}+i1*{dh}", f"i5*{sw}-{pw}+i2*{dw}"],
+        )
+        # Fused into the product, the gathering would be done once for every output channel.
+        patches = patches.reshape(channels * kh * kw, batch * rows * columns).stop_fuse()
+        return patches, (batch, rows, columns)
+
+
+class Dropout(nn.Module):
+    """Dropout that is on in training from the start; Jittor's own is off until ``train()`` is called.
+
+    Args:
+        p: probability with which a value is dropped.
+    """
+
+    def __init__(self, p: float = 0.5) -> None:
+        super().__init__()
+        self.p = p
+
+    def execute(self, x: Var) -> Var:
+        """Drop values of ``x`` and scale up the others, in training; return ``x`` otherwise."""
+        if self.p == 0 or not self.is_training():
+            return x
+        keep = (jt.rand(x.shape) >= self.p).cast(str(x.dtype))
+        return x * keep * constant(1 / (1 - self.p), x)
+
+
+class LayerNorm(nn.Module):
+    """Layer normalisation (Ba et al. 2016) over the last axis.
+
+    The variance is taken of the centred values; Jittor's own takes E[x^2] - E[x]^2, which loses digits when the mean
+    is large, and rounds eps to float32.
+
+    Args:
+        normalized_shape: size of the last axis.
+    """
+
+    def __init__(self, normalized_shape: int) -> None:
+        super().__init__()
+        self.eps = 1e-5
+        self.weight = jt.ones((normalized_shape,))
+        self.bias = jt.zeros((normalized_shape,))
+
+    def execute(self, x: Var) -> Var:
+        """Normalise [..., E]."""
+        centred = x - x.mean(dim=-1, keepdims=True)
+        variance = (centred * centred).mean(dim=-1, keepdims=True)
+        return centred / (variance + constant(self.eps, x)).sqrt() * self.weight + self.bias
+
+
+class FrozenBatchNorm2d(nn.Module):
+    """Batch normalisation with fixed statistics and fixed affine parameters (ResNet, He et al. 2015).
+
+    All four vectors are buffers: they are saved and loaded, and no optimizer sees them. Jittor does not tell buffers
+    from parameters, so what keeps them still is ``stop_grad``.
+
+    Args:
+        num_features: number of channels C.
+    """
+
+    def __init__(self, num_features: int) -> None:
+        super().__init__()
+        self.eps = 1e-5
+        self.weight = jt.ones((num_features,)).stop_grad()
+        self.bias = jt.zeros((num_features,)).stop_grad()
+        self.running_mean = jt.zeros((num_features,)).stop_grad()
+        self.running_var = jt.ones((num_features,)).stop_grad()
+
+    def execute(self, x: Var) -> Var:
+        """Normalise a map of shape [B, C, H, W]."""
+        scale = self.weight / (self.running_var + constant(self.eps, x)).sqrt()
+        shift = self.bias - self.running_mean * scale
+        return x * scale.reshape(1, -1, 1, 1) + shift.reshape(1, -1, 1, 1)
+
+
+class MLP(nn.Module):
+    """Linear layers with a ReLU between them (DETR, section 3.2, the box head).
+
+    Args:
+        input_dim: size of the last axis of the input.
+        hidden_dim: size between the layers.
+        output_dim: size of the last axis of the output.
+        num_layers: number of linear layers.
+    """
+
+    def __init__(self, input_dim: int, hidden_dim: int, output_dim: int, num_layers: int) -> None:
+        super().__init__()
+        sizes = [input_dim] + [hidden_dim] * (num_layers - 1) + [output_dim]
+        self.layers = nn.ModuleList([nn.Linear(n, k) for n, k in pairwise(sizes)])
+        self.relus = nn.ModuleList([nn.ReLU() for _ in range(num_layers - 1)])
+
+    def execute(self, x: Var) -> Var:
+        """Map [..., input_dim] to [..., output_dim]."""
+        for layer, relu in zip(self.layers, self.relus, strict=False):
+            x = relu(layer(x))
+        return self.layers[-1](x)

@@ -1,0 +1,53 @@
+"""The convolutional backbone, its padding masks and its position encodings (DETR, section 3.2)."""
+
+import argparse
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from detr_pt.nested_tensor import NestedTensor
+from detr_pt.position_encoding import build_position_encoding
+from detr_pt.resnet import ResNet
+
+
+class Backbone(nn.Module):
+    """A residual network whose stem and first stage, or all of it, are not trained.
+
+    Args:
+        name: one of ``detr_pt.resnet.LAYOUTS``.
+        train_backbone: train the stages from the second on.
+        dilation: DC5, see ``ResNet``.
+    """
+
+    def __init__(self, name: str, train_backbone: bool, dilation: bool) -> None:
+        super().__init__()
+        self.body = ResNet(name, dilation)
+        self.num_channels = self.body.num_channels
+        for parameter_name, parameter in self.body.named_parameters():
+            if not train_backbone or not parameter_name.startswith(("layer2", "layer3", "layer4")):
+                parameter.requires_grad_(False)
+
+    def forward(self, tensor_list: NestedTensor) -> NestedTensor:
+        """Map images [B, 3, H, W] to the last map, with the mask at its size, nearest neighbour."""
+        tensors, mask = tensor_list.decompose()
+        x = self.body(tensors)
+        mask = F.interpolate(mask[:, None].float(), size=x.shape[-2:])[:, 0].bool()
+        return NestedTensor(x, mask)
+
+
+class Joiner(nn.Sequential):
+    """A backbone (child 0) and the position encoding of its map (child 1)."""
+
+    def __init__(self, backbone: Backbone, position_embedding: nn.Module) -> None:
+        super().__init__(backbone, position_embedding)
+        self.num_channels = backbone.num_channels
+
+    def forward(self, tensor_list: NestedTensor) -> tuple[NestedTensor, Tensor]:
+        """Return the map with its mask, and the position encodings [B, hidden_dim, H, W]."""
+        features = self[0](tensor_list)
+        return features, self[1](features)
+
+
+def build_backbone(args: argparse.Namespace) -> Joiner:
+    """Return the backbone and position encoding that ``args`` describes."""
+    return Joiner(Backbone(args.backbone, args.lr_backbone > 0, args.dilation), build_position_encoding(args))

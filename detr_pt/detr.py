@@ -1,0 +1,82 @@
+"""DETR: a backbone, a transformer and two heads on every object query (Carion et al. 2020, section 3)."""
+
+import argparse
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from detr_common.options import num_classes
+from detr_pt.backbone import Joiner, build_backbone
+from detr_pt.layers import MLP, Conv2d
+from detr_pt.nested_tensor import NestedTensor, as_nested_tensor
+from detr_pt.postprocess import PostProcess
+from detr_pt.transformer import Transformer, build_transformer
+
+
+class DETR(nn.Module):
+    """The detector.
+
+    Args:
+        backbone: maps a batch to a feature map and its position encodings.
+        transformer: see ``Transformer``.
+        num_classes: classes without "no object".
+        num_queries: Q, the most objects found in one image.
+        aux_loss: also return the predictions of the decoder layers before the last.
+    """
+
+    def __init__(
+        self, backbone: Joiner, transformer: Transformer, num_classes: int, num_queries: int, aux_loss: bool = False
+    ) -> None:
+        super().__init__()
+        hidden_dim = transformer.decoder.norm.weight.shape[0]
+        self.transformer = transformer
+        self.class_embed = nn.Linear(hidden_dim, num_classes + 1)
+        self.bbox_embed = MLP(hidden_dim, hidden_dim, 4, 3)
+        self.query_embed = nn.Embedding(num_queries, hidden_dim)
+        self.input_proj = Conv2d(backbone.num_channels, hidden_dim, kernel_size=1)
+        self.backbone = backbone
+        self.aux_loss = aux_loss
+
+    def forward(self, samples: NestedTensor | Tensor | Sequence[Tensor]) -> dict[str, Tensor | list[dict[str, Tensor]]]:
+        """Detect objects.
+
+        Args:
+            samples: a list of [3, H, W] images, a [B, 3, H, W] tensor, or a padded batch.
+
+        Returns:
+            ``pred_logits`` [B, Q, num_classes + 1]; ``pred_boxes`` [B, Q, 4] as (cx, cy, w, h), fractions of the
+            unpadded image; with ``aux_loss`` ``aux_outputs``, the same two for each earlier decoder layer.
+        """
+        samples = as_nested_tensor(samples)
+        dtype = self.query_embed.weight.dtype
+        features, pos = self.backbone(NestedTensor(samples.tensors.to(dtype), samples.mask))
+        src, mask = features.decompose()
+        hs, _ = self.transformer(self.input_proj(src), mask, self.query_embed.weight, pos)
+        logits = self.class_embed(hs)
+        boxes = self.bbox_embed(hs).sigmoid()
+        out = {"pred_logits": logits[-1], "pred_boxes": boxes[-1]}
+        if self.aux_loss:
+            earlier = range(logits.shape[0] - 1)
+            out["aux_outputs"] = [{"pred_logits": logits[i], "pred_boxes": boxes[i]} for i in earlier]
+        return out
+
+
+def build_model(args: argparse.Namespace) -> tuple[DETR, None, dict[str, nn.Module]]:
+    """Build what ``args`` (``detr_common.options``) describes, on ``args.device`` and in ``args.dtype``.
+
+    Returns:
+        The model; the criterion, which is None until the losses rung brings it; the postprocessors by kind of result.
+
+    Raises:
+        ValueError: options that do not go together.
+    """
+    model = DETR(
+        build_backbone(args),
+        build_transformer(args),
+        num_classes=num_classes(args),
+        num_queries=args.num_queries,
+        aux_loss=args.aux_loss,
+    )
+    model.to(device=args.device, dtype=getattr(torch, args.dtype))
+    return model, None, {"bbox": PostProcess()}
