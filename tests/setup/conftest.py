@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-VARIABLES = [
+VARIABLES = (
     "JITTOR_HOME",
     "nvcc_path",
     "use_mkl",
@@ -18,7 +18,7 @@ VARIABLES = [
     "debug",
     "CUDA_VISIBLE_DEVICES",
     "CONDA_PREFIX",
-]
+)
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
@@ -27,6 +27,7 @@ def _plain_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No variable of the developer's own, and a home that may be written."""
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("REAL_HOME", os.environ["HOME"])
     home = tmp_path / "home"
     home.mkdir()
     monkeypatch.setenv("HOME", str(home))
