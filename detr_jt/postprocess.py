@@ -9,7 +9,6 @@ from detr_jt.box_ops import box_cxcywh_to_xyxy
 class PostProcess(nn.Module):
     """One detection a query: its best class that is not "no object", and its box in pixels."""
 
-    @jt.no_grad()
     def execute(self, outputs: dict[str, Var], target_sizes: Var) -> list[dict[str, Var]]:
         """Turn a batch of predictions into detections.
 
@@ -26,8 +25,9 @@ class PostProcess(nn.Module):
         logits, boxes = outputs["pred_logits"], outputs["pred_boxes"]
         if tuple(target_sizes.shape) != (len(logits), 2):
             raise ValueError(f"{len(logits)} images need target_sizes [{len(logits)}, 2], not {target_sizes.shape}")
-        labels, scores = jt.argmax(nn.softmax(logits, dim=-1)[..., :-1], -1)  # the index comes first
-        height, width = target_sizes.cast(str(boxes.dtype)).unbind(1)
-        boxes = box_cxcywh_to_xyxy(boxes) * jt.stack([width, height, width, height], dim=1)[:, None, :]
-        results = zip(scores, labels, boxes, strict=True)
-        return [{"scores": s, "labels": k, "boxes": b} for s, k, b in results]
+        with jt.no_grad():
+            labels, scores = jt.argmax(nn.softmax(logits, dim=-1)[..., :-1], -1)  # the index comes first
+            height, width = target_sizes.cast(str(boxes.dtype)).unbind(1)
+            boxes = box_cxcywh_to_xyxy(boxes) * jt.stack([width, height, width, height], dim=1)[:, None, :]
+            results = zip(scores, labels, boxes, strict=True)
+            return [{"scores": s, "labels": k, "boxes": b} for s, k, b in results]

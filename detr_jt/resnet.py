@@ -94,7 +94,7 @@ class ResNet(nn.Module):
         self.conv1 = conv(3, 64, 7, stride=2)
         self.bn1 = FrozenBatchNorm2d(64)
         self.relu = nn.ReLU()
-        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
+        self.maxpool = nn.Pool(3, stride=2, padding=1, op="maximum")
         self.layer1 = stage(block, 64, 64, depths[0])
         self.layer2 = stage(block, 64 * block.expansion, 128, depths[1], stride=2)
         self.layer3 = stage(block, 128 * block.expansion, 256, depths[2], stride=2)

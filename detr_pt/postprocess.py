@@ -9,7 +9,6 @@ from detr_pt.box_ops import box_cxcywh_to_xyxy
 class PostProcess(nn.Module):
     """One detection a query: its best class that is not "no object", and its box in pixels."""
 
-    @torch.no_grad()
     def forward(self, outputs: dict[str, Tensor], target_sizes: Tensor) -> list[dict[str, Tensor]]:
         """Turn a batch of predictions into detections.
 
@@ -26,8 +25,9 @@ class PostProcess(nn.Module):
         logits, boxes = outputs["pred_logits"], outputs["pred_boxes"]
         if tuple(target_sizes.shape) != (len(logits), 2):
             raise ValueError(f"{len(logits)} images need target_sizes [{len(logits)}, 2], not {target_sizes.shape}")
-        scores, labels = logits.softmax(-1)[..., :-1].max(-1)
-        height, width = target_sizes.to(boxes.dtype).unbind(1)
-        boxes = box_cxcywh_to_xyxy(boxes) * torch.stack([width, height, width, height], dim=1)[:, None, :]
-        results = zip(scores, labels, boxes, strict=True)
-        return [{"scores": s, "labels": k, "boxes": b} for s, k, b in results]
+        with torch.no_grad():
+            scores, labels = logits.softmax(-1)[..., :-1].max(-1)
+            height, width = target_sizes.to(boxes.dtype).unbind(1)
+            boxes = box_cxcywh_to_xyxy(boxes) * torch.stack([width, height, width, height], dim=1)[:, None, :]
+            results = zip(scores, labels, boxes, strict=True)
+            return [{"scores": s, "labels": k, "boxes": b} for s, k, b in results]
