@@ -171,6 +171,7 @@ def ready() -> Readiness:
     """Prepare this process for ``import jittor``; call it before that import. Calling it again costs nothing.
 
     It sets variables of this process's environment (children inherit them) and may link oneDNN into Jittor's directory.
+    Where the import will compile Jittor's core first, it says so on standard error.
     A variable that the user has set is left as it is. Where Jittor has been imported before, nothing is changed and
     `Readiness.already_imported` says so.
 
@@ -192,6 +193,9 @@ def ready() -> Readiness:
     if done != onednn:
         readiness, _ = _decide(done)
     os.environ.update(readiness.environment)
+    if readiness.cache_path is not None and not core_is_compiled(readiness.cache_path):
+        # Jittor is told to be quiet, and minutes of silence look like a hang.
+        print("Jittor compiles its core: about a minute and a half, once.", file=sys.stderr, flush=True)
     return readiness
 
 
@@ -209,10 +213,10 @@ def preserving_random_state() -> Iterator[None]:
 
 
 def compile_core() -> int:
-    """Have Jittor compile its core in a process of its own if that was not done yet, saying so in one line.
+    """Have Jittor compile its core in a process of its own if that was not done yet.
 
     Returns:
-        The exit code of that process; 0 where there was nothing to do.
+        0 where the core is compiled; 1 where Jittor cannot be imported.
 
     Raises:
         InputError: as `ready`.
@@ -220,11 +224,10 @@ def compile_core() -> int:
     path = ready().cache_path
     if path is not None and core_is_compiled(path):
         return 0
-    print("Jittor compiles its core: about a minute and a half, once.", file=sys.stderr, flush=True)
     code = subprocess.run([sys.executable, "-c", "import jittor"], stdin=subprocess.DEVNULL, check=False).returncode
     if code:
         print("error: Jittor cannot be imported; to find out why: python -m parity doctor", file=sys.stderr)
-    return abs(code)
+    return 1 if code else 0
 
 
 if __name__ == "__main__":

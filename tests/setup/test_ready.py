@@ -60,6 +60,23 @@ def test_sets_what_was_decided_and_imports_no_framework(python) -> None:
     assert not Path(said["cache"]).exists(), "only Jittor makes its cache"
 
 
+def test_long_silence_is_announced(python, library: Path) -> None:
+    run = python(REPORT)
+    assert run.stderr.count("Jittor compiles its core") == 1
+    core = Path(json.loads(run.stdout)["cache"]) / "jittor_core.so"
+    core.parent.mkdir(parents=True)
+    core.write_bytes(library.read_bytes())
+    Path(f"{core}.key").write_text("key")
+    assert python(REPORT).stderr == ""
+
+
+def test_core_that_cannot_be_compiled_is_reported(python, tmp_path: Path) -> None:
+    (tmp_path / "jittor.py").write_text("raise ImportError('no core')\n")
+    path = f"{tmp_path}:{Path(jittor_ready.__file__).parents[1]}"
+    run = python("from detr_common.jittor_ready import compile_core; raise SystemExit(compile_core())", PYTHONPATH=path)
+    assert run.returncode == 1 and "no core" in run.stderr and "python -m parity doctor" in run.stderr
+
+
 def test_own_variables_stay(python) -> None:
     own = {"log_silent": "0", "cache_name": "mine", "nvcc_path": "", "use_mkl": "1", "FIX_TORCH_ERROR": "1"}
     run = python(REPORT, **own)
