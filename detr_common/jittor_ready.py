@@ -195,7 +195,7 @@ def ready() -> Readiness:
     os.environ.update(readiness.environment)
     if readiness.cache_path is not None and not core_is_compiled(readiness.cache_path):
         # Jittor is told to be quiet, and minutes of silence look like a hang.
-        print("Jittor compiles its core: about a minute and a half, once.", file=sys.stderr, flush=True)
+        print("Jittor compiles its core: a few minutes, once.", file=sys.stderr, flush=True)
     return readiness
 
 

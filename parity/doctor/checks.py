@@ -154,7 +154,7 @@ def check_cache(readiness: Readiness) -> Check:
     if broken:
         return Check("Kernel cache", "broken", "; ".join(map(str, broken)), CLEAN_COMMAND)
     if not path.exists():
-        return Check("Kernel cache", "ok", f"{path}, empty: the first import compiles for about a minute and a half")
+        return Check("Kernel cache", "ok", f"{path}, empty: the first import compiles for a few minutes")
     return Check("Kernel cache", "ok", str(path))
 
 

@@ -81,7 +81,7 @@ def examine(timeout: float, tell: Callable[[str], None] = lambda message: None) 
     ]
     tell("importing PyTorch")
     torch, torch_findings = check_torch(timeout)
-    tell("importing Jittor (the first time it compiles for about a minute and a half)")
+    tell("importing Jittor (the first time it compiles for a few minutes)")
     jittor, jittor_findings = check_jittor(timeout)
     findings = {finding.name: finding for finding in torch_findings + jittor_findings}
     return Examination(readiness, [*found, torch, jittor], list(findings.values()))
