@@ -105,7 +105,10 @@ def plan(root: Path, prefixes: list[Path] | None = None) -> OneDnn:
             return OneDnn("present", f"{library}{linked}")
     prefix, fault = find_wheels(prefixes)
     if fault:
-        return OneDnn("missing", f"{fault}; convolutions will be slow. Mend: pip install 'detr-parity[jittor]'")
+        return OneDnn(
+            "missing",
+            f"{fault}; convolutions will be slow. Mend: pip install onednn-cpu-gomp==2022.2.1 onednn-devel-cpu-gomp==2022.2.1",
+        )
     wheel = prefix / "lib" / "libdnnl.so"
     links = (
         (home / "include", prefix / "include"),

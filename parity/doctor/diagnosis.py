@@ -194,13 +194,13 @@ _KNOWN = (
         "Jittor missing",
         r"No module named '?jittor\b",
         "Jittor is not installed in this environment.",
-        ("pip install 'detr-parity[jittor]'",),
+        ("pip install 'jittor>=1.3.10,<1.4'",),
     ),
     _Known(
         "PyTorch missing",
         r"No module named '?torch(?:vision)?\b",
         "PyTorch is not installed in this environment.",
-        ("pip install 'detr-parity[torch]'",),
+        ("pip install torch torchvision",),
     ),
 )
 _COLOUR = re.compile(r"\x1b?\[[0-9;]*m")

@@ -103,7 +103,7 @@ def check_torch(timeout: float) -> tuple[Check, list[Diagnosis]]:
     Args:
         timeout: in seconds.
     """
-    return _check("PyTorch", run_python(_TORCH, timeout), "pip install 'detr-parity[torch]'")
+    return _check("PyTorch", run_python(_TORCH, timeout), "pip install torch torchvision")
 
 
 def check_jittor(timeout: float) -> tuple[Check, list[Diagnosis]]:
