@@ -18,6 +18,8 @@ from typing import Literal
 
 from detr_common.jittor_cache import elf_damage
 
+WHEELS_COMMAND = "pip install onednn-cpu-gomp==2022.2.1 onednn-devel-cpu-gomp==2022.2.1"
+
 State = Literal["user", "present", "to link", "linked", "missing", "elsewhere"]
 
 
@@ -105,10 +107,7 @@ def plan(root: Path, prefixes: list[Path] | None = None) -> OneDnn:
             return OneDnn("present", f"{library}{linked}")
     prefix, fault = find_wheels(prefixes)
     if fault:
-        return OneDnn(
-            "missing",
-            f"{fault}; convolutions will be slow. Mend: pip install onednn-cpu-gomp==2022.2.1 onednn-devel-cpu-gomp==2022.2.1",
-        )
+        return OneDnn("missing", f"{fault}; convolutions will be slow. Mend: {WHEELS_COMMAND}")
     wheel = prefix / "lib" / "libdnnl.so"
     links = (
         (home / "include", prefix / "include"),

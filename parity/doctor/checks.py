@@ -15,6 +15,7 @@ from typing import Literal
 
 from detr_common import jittor_cuda
 from detr_common.jittor_cache import CLEAN_COMMAND, broken_files, is_being_compiled, writing_problem
+from detr_common.jittor_onednn import WHEELS_COMMAND
 from detr_common.jittor_paths import compiler_path, compiler_version
 from detr_common.jittor_ready import Readiness
 
@@ -123,9 +124,7 @@ def check_onednn(readiness: Readiness) -> Check:
     """Without oneDNN Jittor's convolutions are loops."""
     state, reason = readiness.onednn.value, readiness.onednn.reason
     if state == "missing":
-        return Check(
-            "oneDNN", "warning", reason, "pip install onednn-cpu-gomp==2022.2.1 onednn-devel-cpu-gomp==2022.2.1"
-        )
+        return Check("oneDNN", "warning", reason, WHEELS_COMMAND)
     return Check("oneDNN", "ok", f"{state}: {reason}")
 
 

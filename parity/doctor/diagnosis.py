@@ -6,6 +6,7 @@ import re
 from dataclasses import asdict, dataclass
 
 from detr_common.jittor_cache import CLEAN_COMMAND
+from detr_common.jittor_onednn import WHEELS_COMMAND
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ _KNOWN = (
         "oneDNN download",
         _download(r"dnnl_\w+_[\w.]*"),
         "Jittor could not fetch oneDNN from its own server; the Python wheels serve as well.",
-        ("pip install onednn-cpu-gomp==2022.2.1 onednn-devel-cpu-gomp==2022.2.1", "export use_mkl=0   # slow"),
+        (WHEELS_COMMAND, "export use_mkl=0   # slow"),
     ),
     _Known(
         "oneDNN link broken",
