@@ -1,0 +1,147 @@
+"""From one checkpoint file to another, with a summary."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import struct
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from weight_convert.errors import CheckpointError
+from weight_convert.files import SUFFIXES, Loader, read, state_dict_of, write
+from weight_convert.tree import arrays, join
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a conversion did."""
+
+    source: str
+    destination: str
+    tensors: int
+    bytes: int  # of the tensors
+    dtypes: dict[str, int]  # tensors of each
+    sha256: str  # of the file written
+    seconds: float
+    differences: tuple[str, ...] | None  # places; None: not verified
+
+    @property
+    def verified(self) -> bool | None:
+        """Whether the file written holds the same bits; None when nobody looked."""
+        return None if self.differences is None else not self.differences
+
+
+def convert(
+    source: str | os.PathLike[str],
+    destination: str | os.PathLike[str],
+    *,
+    force: bool = False,
+    verify: bool = False,
+    loader: Loader = "auto",
+    progress: Callable[[str], None] = lambda step: None,
+) -> Summary:
+    """Convert a checkpoint; dtypes and numbers are kept bit by bit.
+
+    Args:
+        source: a file that `weight_convert.read` reads.
+        destination: its suffix decides the format. For ``.safetensors`` only the weights are written.
+        force: replace an existing destination.
+        verify: read the destination back and compare it with the source.
+        loader: as for `weight_convert.read`.
+        progress: called with the name of each step before it starts.
+
+    Raises:
+        CheckpointError: the source cannot be read, the destination exists or cannot be written, or is the source.
+    """
+    source, destination = Path(source), Path(destination)
+    check_destination(source, destination, force)
+    start = time.perf_counter()
+    progress(f"reading {source}")
+    tree = read(source, loader)
+    if SUFFIXES[destination.suffix.lower()] == "safetensors":
+        tree = state_dict_of(tree)
+    found = list(arrays(tree))
+    if not found:
+        raise CheckpointError(f"{source}: holds no tensors; nothing was written")
+    progress(f"writing {destination}")
+    write(tree, destination)
+    seconds = time.perf_counter() - start
+    differences = None
+    if verify:
+        progress(f"verifying {destination}")
+        differences = tuple(compare(tree, read(destination, loader)))
+    return Summary(
+        source=str(source),
+        destination=str(destination),
+        tensors=len(found),
+        bytes=sum(array.nbytes for _, array in found),
+        dtypes=dict(Counter(array.dtype.name for _, array in found)),
+        sha256=_sha256(destination),
+        seconds=seconds,
+        differences=differences,
+    )
+
+
+def check_destination(source: Path, destination: Path, force: bool) -> None:
+    """Refuse a destination that cannot or should not be written, before anything is read.
+
+    Raises:
+        CheckpointError: an unknown suffix, a directory, no folder to write in, the source itself, or an existing file
+            without ``force``.
+    """
+    if destination.suffix.lower() not in SUFFIXES:
+        raise CheckpointError(f"{destination}: unknown suffix {destination.suffix!r}; use one of {', '.join(SUFFIXES)}")
+    if destination.is_dir():
+        raise CheckpointError(f"{destination}: is a directory; name a file")
+    if not destination.parent.is_dir():
+        raise CheckpointError(f"{destination}: the folder {destination.parent} does not exist; make it first")
+    if destination.exists():
+        if source.exists() and source.samefile(destination):
+            raise CheckpointError(f"{destination}: source and destination are the same file; name another destination")
+        if not force:
+            raise CheckpointError(f"{destination}: exists already; --force replaces it")
+
+
+def compare(left: Any, right: Any, place: str = "") -> list[str]:
+    """Places where two trees differ in a bit of a number, a dtype, a shape, a name, an order or a kind of container."""
+    if isinstance(left, np.ndarray) and isinstance(right, np.ndarray):
+        return [] if _same_array(left, right) else [place]
+    if type(left) is not type(right):
+        return [place]
+    if isinstance(left, argparse.Namespace):
+        return compare(vars(left), vars(right), place)
+    if isinstance(left, dict):
+        if list(left) != list(right):
+            return [place]
+        return [found for key in left for found in compare(left[key], right[key], join(place, key))]
+    if isinstance(left, (list, tuple)):
+        if len(left) != len(right):
+            return [place]
+        pairs = enumerate(zip(left, right, strict=True))
+        return [found for index, (a, b) in pairs for found in compare(a, b, join(place, index))]
+    if isinstance(left, float):
+        return [] if struct.pack("d", left) == struct.pack("d", right) else [place]
+    return [] if left == right or repr(left) == repr(right) else [place]
+
+
+def _same_array(left: Any, right: Any) -> bool:
+    if left.dtype != right.dtype or left.shape != right.shape:
+        return False
+    a, b = (np.asarray(array, order="C").reshape(-1).view(np.uint8) for array in (left, right))
+    return bool(np.array_equal(a, b)) if left.size else True
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()

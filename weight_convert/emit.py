@@ -1,0 +1,154 @@
+"""A pickle writer for trees: plain NumPy arrays, streamed straight from their memory, readable by pickle.load."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import struct
+from pickle import encode_long
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from weight_convert.admitted import BFLOAT16
+from weight_convert.tree import Array
+
+JITTOR_END = b"HCAJSLHD"  # jittor.save: pickle, its SHA-1, these eight bytes
+
+
+class _Hashed:
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.digest = hashlib.sha1(usedforsecurity=False)
+
+    def write(self, data: Any) -> None:
+        self.digest.update(data)
+        self._file.write(data)
+
+
+def save(tree: object, file: BinaryIO) -> None:
+    """Write a tree as ``jittor.save`` does: pickle of protocol 4, SHA-1, mark. The tree comes from `tree.rebuild`."""
+    out = _Hashed(file)
+    emitter = _Emitter(out)
+    out.write(b"\x80\x04")
+    emitter.node(tree)
+    out.write(b".")
+    file.write(out.digest.digest())
+    file.write(JITTOR_END)
+
+
+class _Emitter:
+    def __init__(self, out: _Hashed) -> None:
+        self._write = out.write
+        self._names: dict[str, int] = {}
+        self._shared: dict[int, int] = {}
+        self._count = 0
+
+    def _memoize(self) -> int:
+        self._write(b"\x94")
+        self._count += 1
+        return self._count - 1
+
+    def _get(self, index: int) -> None:
+        self._write(b"h" + bytes([index]) if index < 256 else b"j" + struct.pack("<I", index))
+
+    def _name(self, name: str) -> None:
+        if name in self._names:
+            return self._get(self._names[name])
+        module, _, attribute = name.rpartition(".")
+        self._write(f"c{module}\n{attribute}\n".encode())
+        self._names[name] = self._memoize()
+        return None
+
+    def node(self, node: Any) -> None:
+        if isinstance(node, (str, bytes, bool, int, float, complex, type(None))):
+            return self._scalar(node)
+        if id(node) in self._shared:
+            return self._get(self._shared[id(node)])
+        if isinstance(node, np.ndarray):
+            self._array(node)
+        else:
+            self._container(node)
+        self._shared[id(node)] = self._memoize()
+        return None
+
+    def _scalar(self, node: Any) -> None:
+        if node is None:
+            self._write(b"N")
+        elif isinstance(node, bool):
+            self._write(b"\x88" if node else b"\x89")
+        elif isinstance(node, int):
+            data = encode_long(int(node))
+            self._write(
+                (b"\x8a" + bytes([len(data)]) if len(data) < 256 else b"\x8b" + struct.pack("<i", len(data))) + data
+            )
+        elif isinstance(node, float):
+            self._write(b"G" + struct.pack(">d", node))
+        elif isinstance(node, complex):
+            self._name("builtins.complex")
+            self._write(b"G" + struct.pack(">d", node.real) + b"G" + struct.pack(">d", node.imag) + b"\x86R")
+        elif isinstance(node, str):
+            data = node.encode("utf-8", "surrogatepass")
+            self._write(b"X" + struct.pack("<I", len(data)) + data)
+        else:
+            self._write(
+                (b"C" + bytes([len(node)]) if len(node) < 256 else b"\x8e" + struct.pack("<Q", len(node))) + node
+            )
+
+    def _container(self, node: Any) -> None:
+        if isinstance(node, dict):
+            self._mapping(node)
+        elif isinstance(node, argparse.Namespace):
+            self._name("argparse.Namespace")
+            self._write(b")\x81")
+            self._mapping(vars(node))
+            self._write(b"b")
+        elif isinstance(node, list):
+            self._write(b"](")
+            self._items(node)
+            self._write(b"e")
+        elif isinstance(node, set):
+            self._write(b"\x8f(")
+            self._items(node)
+            self._write(b"\x90")
+        else:
+            self._write(b"(")
+            self._items(node)
+            self._write(b"\x91" if isinstance(node, frozenset) else b"t")
+
+    def _items(self, node: Any) -> None:
+        for child in node:
+            self.node(child)
+
+    def _mapping(self, node: dict[Any, Any]) -> None:
+        self._write(b"}(")
+        for key, value in node.items():
+            self.node(key)
+            self.node(value)
+        self._write(b"u")
+
+    def _array(self, array: Array) -> None:
+        """What NumPy's own pickling writes, without its copy of the numbers."""
+        self._name("numpy.core.multiarray._reconstruct")
+        self._name("numpy.ndarray")
+        self._write(b"K\x00\x85C\x01b\x87R(K\x01(")
+        for size in array.shape:
+            self._scalar(size)
+        self._write(b"t")
+        self._dtype(array.dtype)
+        data = np.asarray(array, dtype=array.dtype.newbyteorder("="), order="C")
+        self._write(b"\x89\x8e" + struct.pack("<Q", data.nbytes))
+        if data.nbytes:
+            self._write(data.reshape(-1).view(np.uint8))
+        self._write(b"tb")
+
+    def _dtype(self, dtype: np.dtype[Any]) -> None:
+        self._name("numpy.dtype")
+        if dtype == BFLOAT16:
+            self._name("ml_dtypes.bfloat16")
+            self._write(b"\x89\x88\x87R")
+            return
+        self._scalar(dtype.str[1:])
+        self._write(b"\x89\x88\x87R(K\x03")
+        self._scalar("|" if dtype.itemsize == 1 else "<")
+        self._write(b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb")

@@ -1,0 +1,247 @@
+"""Reading and writing checkpoint files."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import mmap
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+import numpy as np
+
+from weight_convert import admitted, emit, pth, tensorfile, unpickle
+from weight_convert.errors import CheckpointError
+from weight_convert.source import FileSource
+from weight_convert.tree import Array, rebuild
+
+Loader = Literal["auto", "torch", "numpy"]
+Format = Literal["pth", "legacy", "pkl", "safetensors"]
+SUFFIXES: dict[str, Format] = {
+    ".pth": "pth", ".pt": "pth", ".bin": "pth", ".pkl": "pkl", ".safetensors": "safetensors",
+}  # fmt: skip
+_LEGACY_HEAD = b"\x80\x02\x8a\x0a" + pth.LEGACY_MAGIC.to_bytes(10, "little")
+_CHUNK = 1 << 20
+
+
+def read(path: str | os.PathLike[str], loader: Loader = "auto") -> Any:
+    """Read a checkpoint; its format is found from its first bytes, not from its name. No code in it is run.
+
+    Args:
+        path: ``.pth`` of either of PyTorch's formats, ``.pkl`` as ``jittor.save``, ``pickle.dump`` or `write` made it,
+            or ``.safetensors``.
+        loader: for ``.pth``: "torch" is PyTorch's restricted loader, "numpy" a reader of our own that needs no PyTorch,
+            "auto" the first where PyTorch is installed, else the second. Both give the same arrays.
+
+    Returns:
+        dict, list, tuple, set and ``argparse.Namespace``, nested, with Python scalars, strings and NumPy arrays as
+        leaves (bfloat16 as ``ml_dtypes.bfloat16``, tensors of any device on the CPU, torch dtypes and devices as strings).
+        Arrays are writable; writing to them leaves the file unchanged.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, no checkpoint, or holds anything but data.
+    """
+    path = Path(path)
+    with _named(path), _opened(path) as (file, data):
+        kind = detect(data[:64], len(data))
+        if kind == "safetensors":
+            return tensorfile.load(data)
+        if kind == "pkl":
+            return _read_pickle(file, data)
+        if loader == "torch" or (loader == "auto" and _has_torch()):
+            from weight_convert import tensors
+
+            return tensors.load(path, kind == "pth")
+        return pth.read_zip(file, data) if kind == "pth" else pth.read_legacy(file, data)
+
+
+def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Array]:
+    """Read the weights of a model; needs neither PyTorch nor Jittor and imports neither.
+
+    Args:
+        path: as for `read`; a whole checkpoint (``{"model": ...}`` or ``{"state_dict": ...}``) or a bare state dict.
+
+    Returns:
+        Arrays by name, in the file's order.
+
+    Raises:
+        CheckpointError: as for `read`, or the file holds no state dict.
+    """
+    tree = read(path, loader="numpy")
+    with _named(Path(path)):
+        return state_dict_of(tree)
+
+
+def state_dict_of(tree: Any) -> dict[str, Array]:
+    """The weights in a tree: under "model", under "state_dict", or the tree itself.
+
+    Raises:
+        CheckpointError: there are none, or something among them is not an array.
+    """
+    where = "the file"
+    for key in ("model", "state_dict"):
+        if isinstance(tree, dict) and isinstance(tree.get(key), dict):
+            where, tree = repr(key), tree[key]
+            break
+    if not isinstance(tree, dict) or not any(isinstance(value, np.ndarray) for value in tree.values()):
+        raise CheckpointError(f'{where} holds no tensors by name; expected {{"model": ...}} or a bare state dict')
+    for name, value in tree.items():
+        if not isinstance(name, str) or not isinstance(value, np.ndarray):
+            raise CheckpointError(f"{where} holds {name!r}, a {type(value).__name__}, among the tensors")
+    return tree
+
+
+def write(tree: object, path: str | os.PathLike[str]) -> None:
+    """Write a checkpoint, whole or not at all; the suffix decides the format.
+
+    Args:
+        tree: what `read` returns. NumPy scalars become 0-d arrays.
+        path: ``.pth``, ``.pt``, ``.bin``: written by ``torch.save``, which must be installed. ``.pkl``: read by
+            ``jittor.load`` and ``pickle.load``. ``.safetensors``: flat dict of arrays only. An existing
+            file is replaced.
+
+    Raises:
+        CheckpointError: the suffix is none of these, the format cannot hold a leaf (its place is named), PyTorch is
+            missing, or the file cannot be written. The path is then as it was.
+    """
+    path = Path(path)
+    with _named(path):
+        kind = SUFFIXES.get(path.suffix.lower())
+        if kind is None:
+            raise CheckpointError(f"unknown suffix {path.suffix!r}; use one of {', '.join(SUFFIXES)}")
+        clean = rebuild(tree, _writable_leaf())
+        if kind == "pth":
+            if not _has_torch():
+                raise CheckpointError("writing .pth needs PyTorch, which is not installed; write .pkl or .safetensors")
+            from weight_convert import tensors
+
+            _replace(path, lambda file: tensors.save(clean, Path(file.name)))
+        elif kind == "pkl":
+            _replace(path, lambda file: emit.save(clean, file))
+        else:
+            _replace(path, lambda file: tensorfile.save(clean, file))
+
+
+def detect(head: bytes, size: int) -> Format:
+    """The format of a file of ``size`` bytes that starts with ``head``.
+
+    Raises:
+        CheckpointError: it is none.
+    """
+    if size == 0:
+        raise CheckpointError("is empty; fetch or save it again")
+    if head.startswith(b"PK\x03\x04"):
+        return "pth"
+    if head.startswith(_LEGACY_HEAD):
+        return "legacy"
+    if head[0] == 0x80 and len(head) > 1 and 2 <= head[1] <= 5:
+        return "pkl"
+    if tensorfile.looks_like(head, size):
+        return "safetensors"
+    if head.lstrip()[:1] == b"<":
+        raise CheckpointError("is a web page, not a checkpoint: the download failed; fetch it again")
+    raise CheckpointError(
+        "is not a checkpoint: neither a PyTorch file nor a pickle (protocol 2 or later) nor safetensors"
+    )
+
+
+def _has_torch() -> bool:
+    import importlib.util
+
+    return importlib.util.find_spec("torch") is not None
+
+
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Put the file's name before the message."""
+    try:
+        yield
+    except CheckpointError as error:
+        if str(error).startswith(f"{path}: "):
+            raise
+        raise CheckpointError(f"{path}: {error}") from error
+    except OSError as error:
+        raise CheckpointError(f"{path}: {(error.strerror or str(error)).lower()}") from error
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[tuple[BinaryIO, Any]]:
+    """The file, and its bytes: mapped copy-on-write, so that arrays may be views of it and be written to."""
+    if not path.exists():
+        raise CheckpointError("no such file")
+    if not path.is_file():
+        raise CheckpointError("is not a file; name the checkpoint itself")
+    with path.open("rb") as file:
+        empty = os.fstat(file.fileno()).st_size == 0
+        yield file, b"" if empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+
+
+def _read_pickle(file: BinaryIO, data: mmap.mmap) -> Any:
+    end = len(data)
+    if data[-8:] == emit.JITTOR_END and end > 28:
+        end -= 28
+        digest = hashlib.sha1(usedforsecurity=False)
+        for start in range(0, end, _CHUNK):
+            digest.update(file.read(min(_CHUNK, end - start)))
+        if digest.digest() != data[end : end + 20]:
+            raise CheckpointError("is damaged: its checksum does not match; fetch or save it again")
+        file.seek(0)
+    return rebuild(unpickle.load(FileSource(file, end), admitted.TABLE), admitted.leaf)
+
+
+def _writable_leaf() -> Callable[[Any, str], Any]:
+    """Accepts arrays of numbers; arrays over the very same memory become one, so that tied weights stay tied."""
+    seen: dict[tuple[Any, ...], Array] = {}
+
+    def leaf(value: Any, place: str) -> Array:
+        if not isinstance(value, (np.ndarray, np.generic)):
+            raise CheckpointError(
+                f"{place or 'the top'} is a {type(value).__module__}.{type(value).__name__}; only arrays, containers, "
+                "numbers and strings can be written"
+            )
+        array = np.asarray(value)
+        if array.dtype != admitted.BFLOAT16 and array.dtype.kind not in "biufc":
+            raise CheckpointError(
+                f"{place or 'the top'} is an array of dtype {array.dtype}; only numbers can be written"
+            )
+        key = (array.__array_interface__["data"][0], array.shape, array.strides, array.dtype.str, array.dtype.name)
+        return seen.setdefault(key, array) if array.size and isinstance(value, np.ndarray) else array
+
+    return leaf
+
+
+def _replace(path: Path, fill: Callable[[BinaryIO], None]) -> None:
+    """Let ``fill`` write a file beside ``path``, then put it there; on failure nothing is left behind."""
+    if path.is_dir():
+        raise CheckpointError("is a directory; name a file")
+    if not path.parent.is_dir():
+        raise CheckpointError(f"the folder {path.parent} does not exist; make it first")
+    handle, name = tempfile.mkstemp(prefix=f".{path.name[:100]}.", suffix=".part", dir=path.parent)
+    os.close(handle)
+    part = Path(name)
+    try:
+        with part.open("r+b") as file:
+            fill(file)
+            file.flush()
+            os.fsync(file.fileno())
+        part.chmod(_mode(path))
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _mode(path: Path) -> int:
+    """The permissions of the file replaced, or what the umask leaves of a new one."""
+    if path.exists():
+        return path.stat().st_mode & 0o777
+    mask = os.umask(0)
+    os.umask(mask)
+    return 0o666 & ~mask

@@ -1,0 +1,87 @@
+"""The safetensors format: a JSON header, then the numbers. Bare state dicts only."""
+
+from __future__ import annotations
+
+import json
+import math
+import mmap
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from weight_convert.admitted import BFLOAT16, build_array
+from weight_convert.errors import CheckpointError
+from weight_convert.tree import Array
+from weight_convert.unpickle import FAULTS
+
+_MAX_HEADER = 100_000_000
+DTYPES: dict[str, np.dtype[Any]] = {
+    "F64": np.dtype("<f8"), "F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": BFLOAT16,
+    "I64": np.dtype("<i8"), "I32": np.dtype("<i4"), "I16": np.dtype("<i2"), "I8": np.dtype("i1"),
+    "U64": np.dtype("<u8"), "U32": np.dtype("<u4"), "U16": np.dtype("<u2"), "U8": np.dtype("u1"),
+    "BOOL": np.dtype("?"), "C64": np.dtype("<c8"),
+}  # fmt: skip
+_NAMES = {dtype: name for name, dtype in DTYPES.items()}
+
+
+def looks_like(head: bytes, size: int) -> bool:
+    """Whether a file that starts with ``head`` (9 bytes or more) and has ``size`` bytes may be safetensors."""
+    return head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= min(size - 8, _MAX_HEADER)
+
+
+def load(data: mmap.mmap) -> dict[str, Array]:
+    """Read a file mapped copy-on-write; the arrays are views of it.
+
+    Raises:
+        CheckpointError: the file is damaged or has a dtype that NumPy cannot hold.
+    """
+    start = 8 + int.from_bytes(data[:8], "little")
+    try:
+        header = json.loads(data[8:start])
+        header.pop("__metadata__", None)
+        entries = sorted(header.items(), key=lambda entry: entry[1]["data_offsets"])
+        return {name: _entry(name, entry, memoryview(data)[start:]) for name, entry in entries}
+    except CheckpointError:
+        raise
+    except FAULTS as fault:
+        raise CheckpointError(f"is a damaged safetensors file ({type(fault).__name__}: {fault})") from fault
+
+
+def _entry(name: str, entry: dict[str, Any], body: memoryview) -> Array:
+    begin, end = entry["data_offsets"]
+    dtype = DTYPES.get(entry["dtype"])
+    if dtype is None:
+        raise CheckpointError(f"{name} has dtype {entry['dtype']}, which NumPy cannot hold")
+    if not 0 <= begin <= end <= len(body):
+        raise CheckpointError(f"{name} reaches beyond the end: the file is cut off; fetch it again")
+    return build_array(body[begin:end], dtype, tuple(entry["shape"]), False)
+
+
+def save(tree: object, file: BinaryIO) -> None:
+    """Write a bare state dict in its own order.
+
+    Raises:
+        CheckpointError: the tree is not a flat dict of arrays, or a dtype has no name in this format.
+    """
+    if not isinstance(tree, dict):
+        raise CheckpointError("safetensors holds a bare state dict only; write .pth or .pkl instead")
+    header: dict[str, Any] = {}
+    at = 0
+    for name, value in tree.items():
+        if not isinstance(value, np.ndarray) or not isinstance(name, str):
+            raise CheckpointError(
+                f"{name} is not an array: safetensors holds a bare state dict only; write .pth or .pkl"
+            )
+        native = value.dtype.newbyteorder("<") if value.dtype != BFLOAT16 else BFLOAT16
+        if native not in _NAMES:
+            raise CheckpointError(f"{name} has dtype {value.dtype}, which safetensors cannot hold")
+        size = math.prod(value.shape) * native.itemsize
+        header[name] = {"dtype": _NAMES[native], "shape": list(value.shape), "data_offsets": [at, at + size]}
+        at += size
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    file.write(len(text).to_bytes(8, "little") + text)
+    for value in tree.values():
+        flat = np.asarray(value, dtype=value.dtype.newbyteorder("="), order="C").reshape(-1)
+        if flat.nbytes:
+            file.write(memoryview(flat.view(np.uint8)))  # type: ignore[arg-type]

@@ -1,0 +1,97 @@
+"""PyTorch tensors to NumPy arrays and back, every dtype kept. PyTorch is imported on the first call only."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from weight_convert.admitted import BFLOAT16
+from weight_convert.errors import CheckpointError
+from weight_convert.pth import DTYPES
+from weight_convert.tree import Array, rebuild
+
+
+def load(path: Path, is_zip: bool) -> Any:
+    """Read a ``.pth`` file with PyTorch's restricted loader; arrays of the zip format are mapped from the file.
+
+    Raises:
+        CheckpointError: PyTorch refuses it.
+    """
+    import torch
+
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            tree = torch.load(os.fspath(path), map_location="cpu", weights_only=True, mmap=is_zip)
+    except (
+        pickle.UnpicklingError,
+        RuntimeError,
+        EOFError,
+        ValueError,
+        TypeError,
+        KeyError,
+        OSError,
+        IndexError,
+    ) as fault:
+        text = " ".join(str(fault).split())
+        raise CheckpointError(f"PyTorch's restricted loader refuses it: {_first_sentence(text)}") from fault
+    return rebuild(tree, _to_numpy)
+
+
+def _first_sentence(text: str) -> str:
+    for start in ("WeightsUnpickler error: ",):
+        if start in text:
+            text = text.split(start, 1)[1]
+    return text[:200]
+
+
+def _to_numpy(value: Any, place: str) -> Any:
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        return _tensor_to_numpy(value, place)
+    if isinstance(value, (torch.dtype, torch.device)):
+        return str(value)
+    if isinstance(value, np.ndarray):
+        return value
+    raise CheckpointError(f"{place or 'the top'} holds a {type(value).__name__}, which is not data")
+
+
+def _tensor_to_numpy(tensor: Any, place: str) -> Array:
+    import torch
+
+    if tensor.layout != torch.strided or tensor.is_quantized or str(tensor.dtype).split(".")[1] not in DTYPES:
+        raise CheckpointError(f"{place} is a tensor of {tensor.dtype}, {tensor.layout}, which NumPy cannot hold")
+    tensor = tensor.detach().resolve_conj().resolve_neg()
+    if tensor.dtype == torch.bfloat16:
+        return tensor.view(torch.int16).numpy().view(BFLOAT16)  # type: ignore[no-any-return]
+    return tensor.numpy()  # type: ignore[no-any-return]
+
+
+def save(tree: object, path: Path) -> None:
+    """Write a tree with ``torch.save``; ``torch.load(weights_only=True)`` reads it (argparse.Namespace allowed first).
+
+    Raises:
+        CheckpointError: PyTorch cannot hold an array's dtype; its place is named.
+        ImportError: PyTorch is not installed.
+    """
+    import torch
+
+    torch.save(rebuild(tree, _to_tensor), os.fspath(path))
+
+
+def _to_tensor(value: Any, place: str) -> Any:
+    import torch
+
+    if value.dtype.name not in DTYPES:
+        raise CheckpointError(f"{place or 'the top'} has dtype {value.dtype}, which PyTorch does not know")
+    value = np.asarray(value, dtype=value.dtype.newbyteorder("="), order="C")
+    if not value.flags.writeable or not value.flags.aligned:
+        value = value.copy()
+    if value.dtype == BFLOAT16:
+        return torch.from_numpy(value.view(np.int16)).view(torch.bfloat16)
+    return torch.from_numpy(value)

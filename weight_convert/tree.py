@@ -1,0 +1,110 @@
+"""Trees of containers with leaves: the one shape that every checkpoint format is read into and written from."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from weight_convert.errors import CheckpointError
+
+Array = npt.NDArray[Any]
+
+MAX_DEPTH = 200
+# Entries, each counted as often as it is reached: a file of a kilobyte may refer to one list a billion times.
+MAX_ENTRIES = 20_000_000
+SCALARS = (str, bytes, bool, int, float, complex, type(None))
+
+
+def rebuild(tree: object, leaf: Callable[[Any, str], object]) -> Any:
+    """Copy a tree, every leaf through a function; containers that are shared stay shared.
+
+    Args:
+        tree: dict, list, tuple, set, frozenset and ``argparse.Namespace``, nested. Subclasses of dict become dicts.
+        leaf: called with everything else and with its place in the tree, such as ``model/conv1.weight``.
+
+    Raises:
+        CheckpointError: the tree is deeper than MAX_DEPTH, larger than MAX_ENTRIES, or contains itself; or ``leaf``
+            refuses a leaf.
+    """
+    return _Rebuilder(leaf).node(tree, "", 0)[0]
+
+
+class _Rebuilder:
+    def __init__(self, leaf: Callable[[Any, str], object]) -> None:
+        self._leaf = leaf
+        self._done: dict[int, tuple[Any, int]] = {}
+        self._open: set[int] = set()
+        self._keep: list[object] = []  # so that an id is not given out twice
+
+    def node(self, node: Any, place: str, depth: int) -> tuple[Any, int]:
+        if isinstance(node, SCALARS):
+            return node, 1
+        if id(node) in self._done:
+            return self._done[id(node)]
+        if id(node) in self._open:
+            raise CheckpointError(f"{place or 'the top'} contains itself, which no checkpoint does")
+        if depth > MAX_DEPTH:
+            raise CheckpointError(f"nested more than {MAX_DEPTH} deep, which no checkpoint is")
+        self._open.add(id(node))
+        result = self._container(node, place, depth + 1)
+        self._open.discard(id(node))
+        if result[1] > MAX_ENTRIES:
+            raise CheckpointError(f"unfolds to more than {MAX_ENTRIES} entries, which no checkpoint has")
+        self._keep.append(node)
+        self._done[id(node)] = result
+        return result
+
+    def _container(self, node: Any, place: str, depth: int) -> tuple[Any, int]:
+        if isinstance(node, dict):
+            return self._mapping(node, place, depth)
+        if isinstance(node, argparse.Namespace):
+            values, size = self._mapping(vars(node), place, depth)
+            space = argparse.Namespace()
+            vars(space).update(values)
+            return space, size
+        for kind in (list, tuple, frozenset, set):
+            if isinstance(node, kind):
+                parts = [self.node(child, join(place, index), depth) for index, child in enumerate(node)]
+                return kind(value for value, _ in parts), 1 + sum(size for _, size in parts)
+        return self._leaf(node, place), 1
+
+    def _mapping(self, node: Mapping[Any, Any], place: str, depth: int) -> tuple[dict[Any, Any], int]:
+        values = {}
+        total = 1
+        for key, child in node.items():
+            check_key(key, place)
+            values[key], size = self.node(child, join(place, key), depth)
+            total += size
+        return values, total
+
+
+def check_key(key: object, place: str) -> None:
+    """Refuse a dictionary key that is not a string, bytes, a number, None or a tuple of those."""
+    if isinstance(key, tuple):
+        for part in key:
+            check_key(part, place)
+    elif not isinstance(key, SCALARS):
+        raise CheckpointError(f"{place or 'the top'} has a key of type {type(key).__name__}; use strings or numbers")
+
+
+def join(place: str, key: object) -> str:
+    """The place of a child, such as ``optimizer/state/0``."""
+    return f"{place}/{key}" if place else str(key)
+
+
+def arrays(tree: object, place: str = "") -> Iterator[tuple[str, Array]]:
+    """Every array of a tree with its place, in order."""
+    if isinstance(tree, np.ndarray):
+        yield place, tree
+    elif isinstance(tree, dict):
+        for key, child in tree.items():
+            yield from arrays(child, join(place, key))
+    elif isinstance(tree, argparse.Namespace):
+        yield from arrays(vars(tree), place)
+    elif isinstance(tree, (list, tuple)):
+        for index, child in enumerate(tree):
+            yield from arrays(child, join(place, index))
