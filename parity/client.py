@@ -1,0 +1,178 @@
+"""The comparing process's side of a worker."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from detr_common.errors import InputError
+from parity.trace import Entry
+from parity.wire import Array, Disconnected, receive, send
+
+
+class WorkerError(RuntimeError):
+    """A worker died, or the model under test raised; the message holds what it last said."""
+
+
+class Worker:
+    """A process that holds one framework and, once built, one model.
+
+    Use as a context manager; the process ends with the block.
+
+    Args:
+        framework: "torch" or "jittor".
+        python: the interpreter, if the framework lives in another environment.
+    """
+
+    def __init__(self, framework: str, python: str = sys.executable) -> None:
+        self.framework = framework
+        self.label = framework
+        self.modules: list[str] = []
+        self.environment: dict[str, str] = {}
+        self.results: dict[str, Array] = {}
+        self.seconds = 0.0
+        self.failure = ""
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the worker
+        request_read, request_write = os.pipe()
+        answer_read, answer_write = os.pipe()
+        command = [python, "-m", "parity.worker", framework]
+        command += ["--requests", str(request_read), "--answers", str(answer_write)]
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=self._log,
+            pass_fds=(request_read, answer_write),
+            start_new_session=True,
+        )
+        os.close(request_read)
+        os.close(answer_write)
+        self._requests = os.fdopen(request_write, "wb", buffering=0)
+        self._answers = os.fdopen(answer_read, "rb", buffering=0)
+        self._ready = self._pending = False
+        self._built: tuple[dict[str, Any], int] | None = None
+
+    def build(self, args: argparse.Namespace, weights: Path, mutant: str = "") -> None:
+        """Ask for a model, unless it is the one that stands; ``wait_built`` waits for it.
+
+        Args:
+            args: options of the detector (``detr_common.options``).
+            weights: the checkpoint to load.
+            mutant: name of a fault to plant (``parity.mutants``), for Jittor only.
+        """
+        self.label = f"{self.framework} {args.dtype}"
+        request = {"do": "build", "args": vars(args), "weights": str(weights), "mutant": mutant}
+        stamp = weights.stat().st_mtime_ns if weights.exists() else 0
+        if (request, stamp) != self._built:
+            self._built = request, stamp
+            self._pending = True
+            self._send(request)
+
+    def wait_built(self) -> None:
+        """Wait until the model stands.
+
+        Raises:
+            InputError: the checkpoint or the options do not fit.
+            WorkerError: the worker failed.
+        """
+        if not self._ready:
+            self._expect("ready")
+            self._ready = True
+        if self._pending:
+            self._pending = False
+            header = self._expect("built")
+            self.modules, self.environment = header["modules"], header["environment"]
+
+    def start(self, images: Sequence[npt.NDArray[np.float32]], capture: bool) -> None:
+        """Start a forward pass on [3, H, W] images; read it with ``entries``."""
+        self._send({"do": "forward", "capture": capture, "images": len(images)})
+        for image in images:
+            self._send({}, image)
+
+    def entries(self) -> Iterator[Entry]:
+        """Yield the captured tensors as they come; afterwards ``results`` and ``seconds`` are set.
+
+        Where the model raises, the tensors until then are yielded and ``failure`` is set to its traceback.
+        """
+        self.results, self.failure = {}, ""
+        while True:
+            header, array = self._receive()
+            if header["kind"] == "entry" and array is not None:
+                name, owner, source = header["name"], header["owner"], header["source"]
+                yield Entry(name, owner, source, array, header["caller"], header["inputs"])
+            elif header["kind"] == "result" and array is not None:
+                self.results[header["name"]] = array
+            elif header["kind"] == "done":
+                self.seconds = header["seconds"]
+                return
+            elif header["kind"] == "failed":
+                self.failure = header["message"]
+                return
+
+    def run(self, images: Sequence[npt.NDArray[np.float32]]) -> dict[str, Array]:
+        """Run a plain forward pass and return its results."""
+        self.start(images, capture=False)
+        for _ in self.entries():
+            raise WorkerError(f"{self.label}: captured a tensor in a plain run")
+        if self.failure:
+            raise WorkerError(f"{self.label}: the model failed\n{self.failure}")
+        return self.results
+
+    def close(self) -> None:
+        """End the process."""
+        self._requests.close()
+        self._answers.close()
+        try:
+            self._process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+        self._log.close()
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self.close()
+
+    def _send(self, header: dict[str, Any], array: Array | None = None) -> None:
+        try:
+            send(self._requests, header, array)
+        except BrokenPipeError:
+            raise self._death() from None
+
+    def _expect(self, kind: str) -> dict[str, Any]:
+        header, _ = self._receive()
+        if header["kind"] == "failed":
+            raise WorkerError(f"{self.label}: the model failed\n{header['message']}")
+        if header["kind"] != kind:
+            raise WorkerError(f"{self.label}: answered {header['kind']} where {kind} was due")
+        return header
+
+    def _receive(self) -> tuple[dict[str, Any], Array | None]:
+        try:
+            header, array = receive(self._answers)
+        except Disconnected:
+            raise self._death() from None
+        if header["kind"] == "refused":
+            raise InputError(header["message"])
+        return header, array
+
+    def _death(self) -> WorkerError:
+        code = self._process.wait()
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+        self._log.seek(0)
+        said = self._log.read().decode(errors="replace").strip().splitlines()[-30:]
+        advice = "python -m parity doctor tells what is wrong with the installation"
+        return WorkerError("\n".join([f"{self.label}: the worker {how}; {advice}. It last said:", *said]))

@@ -1,0 +1,107 @@
+"""Jittor behind the harness's protocol."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import detr_jt  # readies Jittor, so it comes before Jittor itself
+
+# isort: split
+import jittor as jt
+import numpy as np
+import numpy.typing as npt
+from jittor import nn
+
+from parity.capture import ROOT, Captured, Recorder
+from parity.frameworks.base import POSTPROCESS, Array, EmitEntry, code_of, flatten_results
+from parity.mutants.layers import plant
+from parity.trace import Entry
+
+
+class JittorAdapter:
+    """Runs detr_jt; see ``parity.frameworks.base.Adapter``."""
+
+    name = "jittor"
+
+    def environment(self) -> dict[str, str]:
+        """Return versions and flags."""
+        return {
+            "jittor": jt.__version__,
+            "numpy": np.__version__,
+            "mkl": str(bool(jt.compile_extern.use_mkl)),
+            "cuda": str(bool(jt.has_cuda)),
+            "cache": jt.flags.cache_path,
+        }
+
+    def build(self, args: argparse.Namespace, weights: Path) -> None:
+        """Build the detector in evaluation mode and load weights into it."""
+        self.args = args
+        self.model, _, self.postprocessors = detr_jt.build_model(args)
+        # Not eval(), which stops every gradient for good.
+        for module in self.model.modules():
+            module.is_train = False
+        detr_jt.load_weights(self.model, weights)
+
+    def modules(self) -> list[str]:
+        """Return the names of all modules, post-processing included."""
+        return [name for name, _ in self._named_modules()]
+
+    def plant(self, mutant: str) -> None:
+        """Plant a known fault in the model."""
+        plant(mutant, dict(self._named_modules()))
+
+    def forward(self, images: Sequence[npt.NDArray[np.float32]], emit: EmitEntry | None) -> dict[str, Array]:
+        """Run the detector and its post-processing."""
+        tensors = [jt.array(image, dtype=self.args.dtype) for image in images]
+        sizes = jt.array([image.shape[1:] for image in images])
+        with jt.no_grad(), self._capture(emit):
+            outputs = self.model(tensors)
+            detections = self.postprocessors["bbox"](outputs, sizes)
+            results = {name: value.numpy() for name, value in flatten_results(outputs, detections).items()}
+        return results
+
+    def _named_modules(self) -> list[tuple[str, nn.Module]]:
+        named = [(name or ROOT, module) for name, module in self.model.named_modules()]
+        return [*named, (POSTPROCESS, self.postprocessors["bbox"])]
+
+    @contextmanager
+    def _capture(self, emit: EmitEntry | None) -> Iterator[None]:
+        """Capture by standing in for ``Module.__call__``, as Jittor has but one slot for hooks.
+
+        Nothing is fetched before the pass is over: fetching runs the graph up to there, which would part operations
+        that a plain pass runs as one kernel, and so change their rounding.
+        """
+        if emit is None:
+            yield
+            return
+        named = self._named_modules()
+        held: list[Captured] = []
+        recorder = Recorder(
+            {id(module): name for name, module in named},
+            {id(weight): name for name, weight in self.model.named_parameters()},
+            {name: code_of(type(module).execute) for name, module in named},
+            lambda value: isinstance(value, jt.Var),
+            held.append,
+        )
+        plain_call = nn.Module.__call__
+
+        def recorded_call(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+            recorder.enter(module, args, kwargs)
+            output = plain_call(module, *args, **kwargs)
+            recorder.leave(module, output)
+            return output
+
+        nn.Module.__call__ = recorded_call
+        try:
+            yield
+        finally:
+            # Also where the model raised: what came before tells where it went wrong.
+            nn.Module.__call__ = plain_call
+            jt.sync_all()
+            while held:
+                c = held.pop(0)
+                emit(Entry(c.name, c.owner, c.source, c.tensor.numpy(), c.caller, c.inputs))

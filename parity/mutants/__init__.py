@@ -1,0 +1,64 @@
+"""Known faults, the bugs that porters make, each with the module where the harness must find it.
+
+This list holds no framework; ``parity.mutants.layers`` plants the faults in a Jittor model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A fault of the port.
+
+    Attributes:
+        name: its name on the command line.
+        module: the module that must be named as the first divergence.
+        what: what is wrong, in a sentence.
+        options: model options under which it shows, if not the defaults.
+    """
+
+    name: str
+    module: str
+    what: str
+    options: dict[str, object] = field(default_factory=dict)
+
+
+_BODY = "backbone.0.body"
+_ENCODER = "transformer.encoder.layers"
+_DECODER = "transformer.decoder.layers"
+
+_LAYERS = (
+    Mutant("conv-padding-missing", f"{_BODY}.layer4.1.conv2", "a 3x3 convolution of the last stage pads nothing"),
+    Mutant("conv-padding-asymmetric", f"{_BODY}.layer4.2.conv2", "it pads two pixels at one side, none at the other"),
+    Mutant("conv-stride-on-1x1", f"{_BODY}.layer2.0.conv1", "a stage strides in its 1x1 convolution (ResNet v1)"),
+    Mutant("dilation-dropped", f"{_BODY}.layer4.1.conv2", "DC5 without dilation", {"dilation": True}),
+    Mutant("batchnorm-eps", f"{_BODY}.layer2.1.bn1", "frozen batch norm with eps 1e-6 for 1e-5"),
+    Mutant("batchnorm-statistics-reset", f"{_BODY}.layer3.0.bn2", "statistics left at mean 0 and variance 1"),
+    Mutant("mask-bilinear", "backbone.0", "the padding mask is downsampled bilinearly; any part counts as padding"),
+    Mutant("position-half-pixel", "backbone.1", "coordinates of pixel centres, half a pixel off"),
+    Mutant("position-constant", "backbone.1", "the running sum of a bool mask stays bool, so every pixel is at 1"),
+    Mutant("position-temperature", "backbone.1", "temperature 9999 for 10000"),
+    Mutant("position-not-normalised", "backbone.1", "coordinates are not stretched to 2 pi"),
+    Mutant("position-axes-swapped", "backbone.1", "rows before columns", {"position_embedding": "learned"}),
+    Mutant("layernorm-eps", f"{_ENCODER}.1.norm2", "layer norm with eps 1e-6 for 1e-5"),
+    Mutant("layernorm-unbiased", f"{_ENCODER}.0.norm1", "layer norm divides by n - 1"),
+    Mutant("attention-scale-missing", f"{_ENCODER}.1.self_attn", "no 1/sqrt(d) before the softmax"),
+    Mutant(
+        "attention-query-key-swapped", f"{_ENCODER}.0.self_attn", "the packed projection is read as key, query, value"
+    ),
+    Mutant("attention-heads-interleaved", f"{_DECODER}.0.self_attn", "features are split as (D, H), not (H, D)"),
+    Mutant("attention-mask-inverted", f"{_DECODER}.0.multihead_attn", "attention to padding only"),
+    Mutant("attention-mask-dropped", f"{_ENCODER}.1.self_attn", "one layer attends to padding as well"),
+    Mutant("activation-gelu", f"{_ENCODER}.1.activation", "GELU for ReLU"),
+    Mutant("encoder-pre-norm", f"{_ENCODER}.1", "one layer normalises before, not after"),
+    Mutant("query-pos-missing", f"{_DECODER}.1", "object queries are not added in cross-attention"),
+    Mutant("memory-pos-missing", f"{_DECODER}.0", "positions are not added to the keys of cross-attention"),
+    Mutant("queries-permuted", "query_embed", "two object queries are exchanged"),
+    Mutant("aux-order-reversed", "(root)", "auxiliary outputs from the last layer to the first", {"dec_layers": 3}),
+    Mutant("no-object-kept", "postprocess", "'no object' takes part in the best class"),
+    Mutant("box-width-height-swapped", "postprocess", "boxes are scaled by (height, width)"),
+)
+
+CATALOGUE = {mutant.name: mutant for mutant in _LAYERS}

@@ -1,0 +1,68 @@
+"""What counts as agreement."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from parity.metrics import Error
+
+# Unit roundoff of float32: half the distance from 1 to the next number.
+ULP32 = 2.0**-24
+
+
+@dataclass(frozen=True)
+class Exact64:
+    """Float64 against float64: the port must agree to the last digits.
+
+    Attributes:
+        bound: largest difference as a fraction of the tensor's scale, its largest absolute value.
+    """
+
+    bound: float = 1e-12
+
+    def accepts(self, error: Error) -> bool:
+        """Whether the error is within the bound; integers and booleans must be equal."""
+        return error.mismatches == 0 and error.relative <= self.bound
+
+
+@dataclass(frozen=True)
+class Calibrated32:
+    """Float32 against the float64 truth: the port may be little less accurate than the reference itself.
+
+    The norm of the error over the tensor may be ``factor`` times the reference's own. Its largest single element, which
+    is a noisier figure, may be ``factor_max`` times. Errors of the reference count as no smaller than a floor, below
+    which a ratio says nothing.
+
+    Attributes:
+        factor: bound of the ratio of norms.
+        factor_max: bound of the ratio of the largest elements.
+        floor_ulps: floor, in units of float32 rounding of the tensor's scale.
+        floor_flips: floor for integers: the fraction of elements that a near tie may flip.
+    """
+
+    factor: float = 2.0
+    factor_max: float = 4.0
+    floor_ulps: float = 4.0
+    floor_flips: float = 0.01
+
+    def ratios(self, port: Error, reference: Error) -> tuple[float, float]:
+        """Return the ratios of norms and of largest elements; both errors are against the truth."""
+        if port.mismatches or reference.mismatches:
+            floor = max(reference.mismatches, int(self.floor_flips * reference.size))
+            ratio = port.mismatches / floor if floor else float("inf") if port.mismatches else 0.0
+            return ratio, ratio
+        rounding = self.floor_ulps * ULP32
+        by_norm = _over(port.rms, max(reference.rms, rounding * reference.truth_rms))
+        by_element = _over(port.max_abs, max(reference.max_abs, rounding * reference.scale))
+        return by_norm, by_element
+
+    def accepts(self, port: Error, reference: Error) -> bool:
+        """Whether both ratios are within their bounds."""
+        by_norm, by_element = self.ratios(port, reference)
+        return by_norm <= self.factor and by_element <= self.factor_max
+
+
+def _over(error: float, allowed: float) -> float:
+    if error == 0:
+        return 0.0
+    return error / allowed if allowed > 0 else float("inf")

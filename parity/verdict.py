@@ -1,0 +1,137 @@
+"""The result of a comparison: truthy or falsy, with its evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from parity.metrics import Error
+from parity.policy import Calibrated32, Exact64
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """One tensor, judged.
+
+    Attributes:
+        name: its name in the trace.
+        owner: the module whose code computed it, in the port.
+        source: file and line of that code.
+        shape: its shape in the reference.
+        error64: of the port's float64 run against the reference's; None if it could not be measured.
+        ratio: float32 norm of error over the reference's own; None likewise.
+        ratio_max: the same for the largest element.
+        problems: what is wrong, in words; empty if nothing is.
+        worst: where and how far the worst element is off, if something is wrong.
+        side: "both", or "missing" in the port, "unexpected" in the port, "uneven" if in one precision only.
+    """
+
+    name: str
+    owner: str
+    source: str
+    shape: tuple[int, ...]
+    error64: Error | None
+    ratio: float | None
+    ratio_max: float | None
+    problems: tuple[str, ...] = ()
+    worst: str = ""
+    side: str = "both"
+
+    def __bool__(self) -> bool:
+        return not self.problems
+
+
+@dataclass(frozen=True)
+class LayersVerdict:
+    """The verdict of the layers rung.
+
+    Attributes:
+        judgements: all tensors, in the port's execution order; those that not all runs have are failures.
+        idle: modules without submodules that never ran, or that only one side has.
+        crashes: tracebacks of models that raised.
+        modules: number of modules compared.
+        exact: policy of the float64 comparison.
+        calibrated: policy of the float32 comparison.
+        settings: what was run, for the reader and for the manifest.
+    """
+
+    judgements: Sequence[Judgement]
+    idle: Sequence[str]
+    crashes: Sequence[str]
+    modules: int
+    exact: Exact64
+    calibrated: Calibrated32
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return self.compared > 0 and not (self.idle or self.crashes) and all(self.judgements)
+
+    @property
+    def compared(self) -> int:
+        """Number of tensors that all four runs have and that were compared."""
+        return sum(judgement.side == "both" for judgement in self.judgements)
+
+    @property
+    def missing(self) -> list[str]:
+        """Names of tensors that only the reference has, or that a precision lacks."""
+        return [j.name for j in self.judgements if j.side in ("missing", "uneven")]
+
+    @property
+    def unexpected(self) -> list[str]:
+        """Names of tensors that only the port has."""
+        return [j.name for j in self.judgements if j.side == "unexpected"]
+
+    @property
+    def failures(self) -> list[Judgement]:
+        """Tensors that failed, in execution order."""
+        return [judgement for judgement in self.judgements if not judgement]
+
+    @property
+    def first_divergence(self) -> Judgement | None:
+        """The first tensor in execution order that failed; its owner is the module to look at."""
+        return next(iter(self.failures), None)
+
+    @property
+    def worst64(self) -> float:
+        """Largest float64 error as a fraction of its tensor's scale."""
+        return max((j.error64.relative for j in self.judgements if j.error64), default=0.0)
+
+    @property
+    def worst_ratio(self) -> float:
+        """Largest float32 ratio of norms."""
+        return max((j.ratio for j in self.judgements if j.ratio is not None), default=0.0)
+
+    @property
+    def worst_ratio_max(self) -> float:
+        """Largest float32 ratio of single elements."""
+        return max((j.ratio_max for j in self.judgements if j.ratio_max is not None), default=0.0)
+
+    def worst_first(self) -> list[Judgement]:
+        """Return the judgements, failed ones first, each group by its nearness to its bound."""
+
+        def nearness(judgement: Judgement) -> tuple[bool, float]:
+            exact = judgement.error64.relative / self.exact.bound if judgement.error64 else 0.0
+            return bool(judgement.problems), max(exact, (judgement.ratio or 0.0) / self.calibrated.factor)
+
+        return sorted(self.judgements, key=nearness, reverse=True)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return everything as plain data, for ``--json``."""
+        first = self.first_divergence
+        return {
+            "passed": bool(self),
+            "compared": self.compared,
+            "modules": self.modules,
+            "missing": self.missing,
+            "unexpected": self.unexpected,
+            "idle": list(self.idle),
+            "crashes": list(self.crashes),
+            "worst_float64": self.worst64,
+            "worst_float32_ratio": self.worst_ratio,
+            "worst_float32_ratio_max": self.worst_ratio_max,
+            "policy": {"exact": asdict(self.exact), "calibrated": asdict(self.calibrated)},
+            "first_divergence": None if first is None else first.name,
+            "settings": self.settings,
+            "tensors": [asdict(judgement) for judgement in self.judgements],
+        }

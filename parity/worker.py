@@ -1,0 +1,83 @@
+"""A worker: one process, one framework. Started by ``parity.client``; answers requests until its input ends.
+
+The frameworks do not share a process because Jittor leaves flush-to-zero on for PyTorch and NumPy, reseeds their random
+numbers, and brings a second OpenMP runtime.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+import traceback
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from detr_common.errors import InputError
+from parity.frameworks import load_adapter
+from parity.frameworks.base import Adapter
+from parity.wire import Array, Disconnected, receive, send
+
+
+def main() -> None:
+    """Serve requests from file descriptor ``--requests`` and answer on ``--answers``."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("framework")
+    parser.add_argument("--requests", type=int, required=True)
+    parser.add_argument("--answers", type=int, required=True)
+    options = parser.parse_args()
+    with (
+        os.fdopen(options.requests, "rb", buffering=0) as requests,
+        os.fdopen(options.answers, "wb", buffering=0) as answers,
+    ):
+        try:
+            _serve(load_adapter(options.framework), requests, answers)
+        except (Disconnected, BrokenPipeError):
+            return
+
+
+def _serve(adapter: Adapter, requests: BinaryIO, answers: BinaryIO) -> None:
+    send(answers, {"kind": "ready", "environment": adapter.environment()})
+    while True:
+        request, _ = receive(requests)
+        images = [_array(receive(requests)) for _ in range(request.get("images", 0))]
+        try:
+            _answer(adapter, request, images, answers)
+        except InputError as error:
+            send(answers, {"kind": "refused", "message": str(error)})
+        except Disconnected:
+            raise
+        except Exception:
+            # Whatever a model under test raises is a finding for the comparing process to show, not a crash of its own.
+            send(answers, {"kind": "failed", "message": traceback.format_exc()})
+
+
+def _answer(adapter: Adapter, request: dict[str, Any], images: list[Array], answers: BinaryIO) -> None:
+    if request["do"] == "build":
+        adapter.build(argparse.Namespace(**request["args"]), Path(request["weights"]))
+        if request["mutant"]:
+            adapter.plant(request["mutant"])
+        send(answers, {"kind": "built", "modules": adapter.modules(), "environment": adapter.environment()})
+        return
+
+    def emit(entry: Any) -> None:
+        fields = {name: getattr(entry, name) for name in ("name", "owner", "source", "caller", "inputs")}
+        send(answers, {"kind": "entry", **fields}, entry.array)
+
+    start = time.perf_counter()
+    results = adapter.forward(images, emit if request["capture"] else None)
+    seconds = time.perf_counter() - start
+    for name, array in results.items():
+        send(answers, {"kind": "result", "name": name}, array)
+    send(answers, {"kind": "done", "seconds": seconds})
+
+
+def _array(message: tuple[dict[str, Any], Array | None]) -> Array:
+    array = message[1]
+    if array is None:
+        raise ValueError("an image was announced, but a message without one came")
+    return array
+
+
+if __name__ == "__main__":
+    main()
