@@ -91,7 +91,11 @@ class Worker:
             self._ready = True
         if self._pending:
             self._pending = False
-            header = self._expect("built")
+            try:
+                header = self._expect("built")
+            except (InputError, WorkerError):
+                self._built = None
+                raise
             self.modules, self.environment = header["modules"], header["environment"]
 
     def start(self, images: Sequence[npt.NDArray[np.float32]], capture: bool) -> None:

@@ -1,0 +1,149 @@
+"""Judges a tensor as soon as all four runs have sent it, and charges a failure to the module that is at fault."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from parity.capture import ROOT
+from parity.client import Worker
+from parity.metrics import measure, worst_index
+from parity.policy import Calibrated32, Exact64
+from parity.trace import Array, Entry
+from parity.verdict import Judgement, LayersVerdict
+
+# A run is a framework and a dtype.
+Run = tuple[str, str]
+Quartet = dict[Run, Entry]
+
+REFERENCE, PORT = "torch", "jittor"
+TRUTH = (REFERENCE, "float64")
+RUNS = (TRUTH, (PORT, "float64"), (REFERENCE, "float32"), (PORT, "float32"))
+
+
+class Judge:
+    """Collects the four versions of each tensor and judges a tensor when it has them all."""
+
+    def __init__(self, exact: Exact64, calibrated: Calibrated32) -> None:
+        self._exact = exact
+        self._calibrated = calibrated
+        self._waiting: dict[str, Quartet] = {}
+        self._judged: dict[str, Judgement] = {}
+        self._order: dict[str, int] = {}
+        self._arrived: dict[Run, int] = dict.fromkeys(RUNS, 0)
+
+    def take(self, run: Run, entry: Entry) -> None:
+        """Take a tensor from a run."""
+        quartet = self._waiting.setdefault(entry.name, {})
+        if run in quartet or entry.name in self._judged:
+            raise ValueError(f"{run[0]} {run[1]} sent {entry.name} twice; two modules seem to have one name")
+        quartet[run] = entry
+        if run[0] == PORT or entry.name not in self._order:
+            self._order[entry.name] = self._arrived[run]
+        self._arrived[run] += 1
+        if len(quartet) == len(RUNS):
+            del self._waiting[entry.name]
+            self._judged[entry.name] = self._judge(quartet)
+
+    def verdict(self, workers: dict[Run, Worker], settings: dict[str, Any]) -> LayersVerdict:
+        """Return the verdict once all tensors are in."""
+        one_sided = {name: self._one_sided(quartet) for name, quartet in self._waiting.items()}
+        judged = {**self._judged, **one_sided}
+        called = {
+            framework: {_module(name) for name in self._judged}
+            | {_module(name) for name, quartet in self._waiting.items() if any(run[0] == framework for run in quartet)}
+            for framework in (REFERENCE, PORT)
+        }
+        modules = {framework: workers[framework, "float64"].modules for framework in called}
+        return LayersVerdict(
+            judgements=[judged[name] for name in sorted(judged, key=self._place(judged))],
+            idle=_idle(modules, called),
+            crashes=[f"{worker.label}: {worker.failure}" for worker in workers.values() if worker.failure],
+            modules=len(called[REFERENCE] & called[PORT]),
+            exact=self._exact,
+            calibrated=self._calibrated,
+            settings=settings,
+        )
+
+    def _place(self, judged: dict[str, Judgement]) -> Callable[[str], tuple[int, bool]]:
+        """Order by arrival; a tensor that one side lacks shifts what comes after it, so it goes first among equals."""
+        return lambda name: (self._order[name], judged[name].side == "both")
+
+    def _one_sided(self, quartet: Quartet) -> Judgement:
+        """Judge a tensor that not all four runs have."""
+        entry = quartet.get((PORT, "float64"), next(iter(quartet.values())))
+        absent = [run for run in RUNS if run not in quartet]
+        frameworks = {framework for framework, _ in quartet}
+        side = "missing" if frameworks == {REFERENCE} else "unexpected" if frameworks == {PORT} else "uneven"
+        problem = f"not in {', '.join(' '.join(run) for run in absent)}"
+        return Judgement(
+            entry.name, entry.owner, entry.source, entry.array.shape, None, None, None, (problem,), side=side
+        )
+
+    def _judge(self, quartet: Quartet) -> Judgement:
+        truth, port64 = quartet[TRUTH], quartet[PORT, "float64"]
+        judgement = Judgement(
+            truth.name, port64.owner, port64.source, truth.array.shape, error64=None, ratio=None, ratio_max=None
+        )
+        for run in RUNS[1:]:
+            array = quartet[run].array
+            if array.shape != truth.array.shape or (array.dtype.kind == "f") != (truth.array.dtype.kind == "f"):
+                got = f"{array.dtype} {list(array.shape)}"
+                problem = f"{' '.join(run)} is {got}, the reference {truth.array.dtype} {list(truth.array.shape)}"
+                return _blame(replace(judgement, problems=(problem,)), port64, truth)
+        error64 = measure(port64.array, truth.array)
+        reference32 = measure(quartet[REFERENCE, "float32"].array, truth.array)
+        port32 = measure(quartet[PORT, "float32"].array, truth.array)
+        ratio, ratio_max = self._calibrated.ratios(port32, reference32)
+        problems, worst = [], ""
+        if not self._calibrated.accepts(port32, reference32):
+            problems.append(
+                f"float32 error is {ratio:.3g} (largest element {ratio_max:.3g}) times the reference's own, "
+                f"above {self._calibrated.factor:g} ({self._calibrated.factor_max:g})"
+            )
+            worst = _describe_worst(quartet[PORT, "float32"].array, truth.array)
+        if not self._exact.accepts(error64):
+            problems.insert(0, f"float64 error is {error64.relative:.3g} of the scale, above {self._exact.bound:g}")
+            worst = _describe_worst(port64.array, truth.array)
+        judgement = replace(
+            judgement, error64=error64, ratio=ratio, ratio_max=ratio_max, problems=tuple(problems), worst=worst
+        )
+        return _blame(judgement, port64, truth) if problems else judgement
+
+
+def _blame(judgement: Judgement, port: Entry, truth: Entry) -> Judgement:
+    """Charge a failure to the caller where the module was fed other tensors than in the reference."""
+    if port.inputs == truth.inputs or not port.caller:
+        return judgement
+    problem = f"{port.owner} was fed ({port.inputs}), in the reference ({truth.inputs})"
+    return replace(judgement, owner=port.caller, problems=(*judgement.problems, problem))
+
+
+def _module(name: str) -> str:
+    """Return the module whose call a tensor's name tells of: its output's, or its argument's."""
+    label = name.removeprefix("forward/")
+    if label.startswith(ROOT):
+        return ROOT
+    for mark in "#[(":
+        label = label.split(mark)[0]
+    return label
+
+
+def _idle(modules: dict[str, list[str]], called: dict[str, set[str]]) -> list[str]:
+    """Return the modules without submodules that did not run on a side, or that a side lacks."""
+    problems = []
+    for framework, names in modules.items():
+        parents = {name.rpartition(".")[0] for name in names}
+        other = modules[PORT if framework == REFERENCE else REFERENCE]
+        for name in names:
+            if name not in other:
+                problems.append(f"{name} (only in {framework})")
+            elif name not in parents and not any(f"{label}.".startswith(f"{name}.") for label in called[framework]):
+                problems.append(f"{name} (never ran in {framework})")
+    return problems
+
+
+def _describe_worst(value: Array, truth: Array) -> str:
+    index = worst_index(value, truth)
+    return f"at {list(index)}: {value[index]:.9g} instead of {truth[index]:.9g}"
