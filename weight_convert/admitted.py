@@ -157,6 +157,7 @@ def _make_table() -> dict[tuple[str, str], Builder]:
         ("jittor", "Var"): _var,
         ("jittor_core", "Var"): _var,
         ("jittor.jittor_core", "Var"): _var,
+        ("jittor", "jittor_core.Var"): _var,
     }
     for core in ("numpy.core", "numpy._core"):
         table[f"{core}.multiarray", "_reconstruct"] = _reconstruct

@@ -38,7 +38,8 @@ def read(path: str | os.PathLike[str], loader: Loader = "auto") -> Any:
 
     Returns:
         dict, list, tuple, set and ``argparse.Namespace``, nested, with Python scalars, strings and NumPy arrays as
-        leaves (bfloat16 as ``ml_dtypes.bfloat16``, tensors of any device on the CPU, torch dtypes and devices as strings).
+        leaves (bfloat16 as ``ml_dtypes.bfloat16``, tensors of any device on the CPU, torch dtypes and devices as
+        strings).
         Arrays are writable; writing to them leaves the file unchanged.
 
     Raises:
@@ -189,7 +190,11 @@ def _read_pickle(file: BinaryIO, data: mmap.mmap) -> Any:
         if digest.digest() != data[end : end + 20]:
             raise CheckpointError("is damaged: its checksum does not match; fetch or save it again")
         file.seek(0)
-    return rebuild(unpickle.load(FileSource(file, end), admitted.TABLE), admitted.leaf)
+    source = FileSource(file, end)
+    tree = unpickle.load(source, admitted.TABLE)
+    if source.tell() != end:
+        raise CheckpointError("is cut off in its checksum, or something follows its pickle; fetch or save it again")
+    return rebuild(tree, admitted.leaf)
 
 
 def _writable_leaf() -> Callable[[Any, str], Any]:

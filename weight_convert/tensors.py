@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ import numpy as np
 from weight_convert.admitted import BFLOAT16
 from weight_convert.errors import CheckpointError
 from weight_convert.pth import DTYPES
-from weight_convert.tree import Array, rebuild
+from weight_convert.tree import Array, join, rebuild
+from weight_convert.unpickle import FAULTS
 
 
 def load(path: Path, is_zip: bool) -> Any:
@@ -25,18 +27,12 @@ def load(path: Path, is_zip: bool) -> Any:
     import torch
 
     try:
-        with torch.serialization.safe_globals([argparse.Namespace]):
+        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore", UserWarning
+            )  # of old pickle protocols: they are read or refused all the same
             tree = torch.load(os.fspath(path), map_location="cpu", weights_only=True, mmap=is_zip)
-    except (
-        pickle.UnpicklingError,
-        RuntimeError,
-        EOFError,
-        ValueError,
-        TypeError,
-        KeyError,
-        OSError,
-        IndexError,
-    ) as fault:
+    except (pickle.UnpicklingError, RuntimeError, AssertionError, EOFError, OSError, *FAULTS) as fault:
         text = " ".join(str(fault).split())
         raise CheckpointError(f"PyTorch's restricted loader refuses it: {_first_sentence(text)}") from fault
     return rebuild(tree, _to_numpy)
@@ -76,12 +72,25 @@ def save(tree: object, path: Path) -> None:
     """Write a tree with ``torch.save``; ``torch.load(weights_only=True)`` reads it (argparse.Namespace allowed first).
 
     Raises:
-        CheckpointError: PyTorch cannot hold an array's dtype; its place is named.
+        CheckpointError: PyTorch cannot hold an array's dtype or another leaf; its place is named.
         ImportError: PyTorch is not installed.
     """
     import torch
 
+    _check_loadable(tree, "")
     torch.save(rebuild(tree, _to_tensor), os.fspath(path))
+
+
+def _check_loadable(node: Any, place: str) -> None:
+    """Refuse the two kinds of value that torch.save writes and torch.load(weights_only=True) then refuses."""
+    if isinstance(node, frozenset) or (isinstance(node, bytes) and not node):
+        kind = "a frozenset" if isinstance(node, frozenset) else "an empty bytes"
+        raise CheckpointError(f"{place or 'the top'} is {kind}, which torch.load(weights_only=True) refuses")
+    if isinstance(node, argparse.Namespace):
+        node = vars(node)
+    if isinstance(node, (dict, list, tuple)):
+        for key, child in node.items() if isinstance(node, dict) else enumerate(node):
+            _check_loadable(child, join(place, key))
 
 
 def _to_tensor(value: Any, place: str) -> Any:
@@ -90,7 +99,8 @@ def _to_tensor(value: Any, place: str) -> Any:
     if value.dtype.name not in DTYPES:
         raise CheckpointError(f"{place or 'the top'} has dtype {value.dtype}, which PyTorch does not know")
     value = np.asarray(value, dtype=value.dtype.newbyteorder("="), order="C")
-    if not value.flags.writeable or not value.flags.aligned:
+    unusual = any(stride < 0 or stride % value.itemsize for stride in value.strides)  # of dimensions of size one
+    if unusual or not value.flags.writeable or not value.flags.aligned:
         value = value.copy()
     if value.dtype == BFLOAT16:
         return torch.from_numpy(value.view(np.int16)).view(torch.bfloat16)
