@@ -1,11 +1,11 @@
 """DETR in Jittor; detr_pt is its mirror image in PyTorch."""
 
-from detr_common.jittor_ready import ready
+from detr_common.jittor_ready import preserving_random_state, ready
 
 ready()  # before the first import of Jittor, which reads what this decides
-
-from detr_jt.checkpoint import load_weights  # noqa: E402
-from detr_jt.detr import DETR, build_model  # noqa: E402
-from detr_jt.nested_tensor import NestedTensor, nested_tensor_from_tensor_list  # noqa: E402
+with preserving_random_state():  # which that import would reseed
+    from detr_jt.checkpoint import load_weights
+    from detr_jt.detr import DETR, build_model
+    from detr_jt.nested_tensor import NestedTensor, nested_tensor_from_tensor_list
 
 __all__ = ["DETR", "NestedTensor", "build_model", "load_weights", "nested_tensor_from_tensor_list"]

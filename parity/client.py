@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import fcntl
 import os
 import signal
 import subprocess
@@ -46,6 +47,7 @@ class Worker:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the worker
         request_read, request_write = os.pipe()
         answer_read, answer_write = os.pipe()
+        _widen(answer_read)
         command = [python, "-m", "parity.worker", framework]
         command += ["--requests", str(request_read), "--answers", str(answer_write)]
         self._process = subprocess.Popen(
@@ -54,6 +56,8 @@ class Worker:
             stdout=self._log,
             stderr=self._log,
             pass_fds=(request_read, answer_write),
+            # Workers outnumber cores; threads that spin while they wait would take the others' time.
+            env={"OMP_WAIT_POLICY": "PASSIVE", **os.environ},
             start_new_session=True,
         )
         os.close(request_read)
@@ -180,3 +184,10 @@ class Worker:
         said = self._log.read().decode(errors="replace").strip().splitlines()[-30:]
         advice = "python -m parity doctor tells what is wrong with the installation"
         return WorkerError("\n".join([f"{self.label}: the worker {how}; {advice}. It last said:", *said]))
+
+
+def _widen(pipe: int) -> None:
+    """Let a pipe hold a megabyte where the system has a way to ask for it; tensors then need fewer switches."""
+    widen = getattr(fcntl, "F_SETPIPE_SZ", None)
+    if widen is not None:
+        fcntl.fcntl(pipe, widen, 2**20)

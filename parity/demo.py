@@ -48,7 +48,11 @@ def run(out: Path, size: int, console: Console, run_layers: Callable[[LayersJob]
     _run_module(console, "fixtures", "checkpoint", str(pth))
     _run_module(console, "weight_convert", str(pth), str(pkl), "--verify", "--force")
     console.print("[bold]Both detectors on two photographs[/], PyTorch from the .pth and Jittor from the .pkl")
-    console.print(f"$ python -m parity layers --weights {pth} --jittor-weights {pkl} --size {size}", highlight=False)
+    console.print(
+        f"$ python -m parity layers --weights {pth} --jittor-weights {pkl} --size {size}",
+        highlight=False,
+        soft_wrap=True,
+    )
     verdict = run_layers(LayersJob(default_args(), pth, photograph_batch([], size), port_weights=pkl))
     print_layers(verdict, console)
     return verdict
@@ -56,7 +60,7 @@ def run(out: Path, size: int, console: Console, run_layers: Callable[[LayersJob]
 
 def _run_module(console: Console, *command: str) -> None:
     """Run a command of the project in a process of its own, as a user would."""
-    console.print(f"$ python -m {' '.join(command)}", highlight=False)
+    console.print(f"$ python -m {' '.join(command)}", highlight=False, soft_wrap=True)
     status = subprocess.run([sys.executable, "-m", *command]).returncode
     if status:
         raise InputError(f"python -m {' '.join(command)}: ended with code {status}; see its message above")

@@ -8,7 +8,7 @@ from typing import Any
 
 from parity.capture import ROOT
 from parity.client import Worker
-from parity.metrics import measure, worst_index
+from parity.metrics import extent, measure, worst_index
 from parity.policy import Calibrated32, Exact64
 from parity.trace import Array, Entry
 from parity.verdict import Judgement, LayersVerdict
@@ -92,9 +92,10 @@ class Judge:
                 got = f"{array.dtype} {list(array.shape)}"
                 problem = f"{' '.join(run)} is {got}, the reference {truth.array.dtype} {list(truth.array.shape)}"
                 return _blame(replace(judgement, problems=(problem,)), port64, truth)
-        error64 = measure(port64.array, truth.array)
-        reference32 = measure(quartet[REFERENCE, "float32"].array, truth.array)
-        port32 = measure(quartet[PORT, "float32"].array, truth.array)
+        of_truth = extent(truth.array)
+        error64 = measure(port64.array, truth.array, of_truth)
+        reference32 = measure(quartet[REFERENCE, "float32"].array, truth.array, of_truth)
+        port32 = measure(quartet[PORT, "float32"].array, truth.array, of_truth)
         ratio, ratio_max = self._calibrated.ratios(port32, reference32)
         problems, worst = [], ""
         if not self._calibrated.accepts(port32, reference32):

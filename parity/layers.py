@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from detr_common.errors import InputError
+from parity.ahead import ReadAhead
 from parity.client import Worker, WorkerError
 from parity.judge import PORT, REFERENCE, RUNS, Judge, Run
 from parity.policy import Calibrated32, Exact64
@@ -136,7 +137,7 @@ def _refusal(worker: Worker) -> InputError | WorkerError | None:
 
 def _in_turns(workers: dict[Run, Worker], progress: Callable[[str, int], None]) -> Iterable[tuple[Run, Entry]]:
     """Yield one tensor from each run in turn, so that none gets far ahead and little has to wait in memory."""
-    streams = {run: worker.entries() for run, worker in workers.items()}
+    streams = {run: ReadAhead(worker.entries()) for run, worker in workers.items()}
     counts = dict.fromkeys(streams, 0)
     while streams:
         for run, stream in list(streams.items()):

@@ -47,10 +47,36 @@ class Error:
         return _ratio(self.rms, self.truth_rms)
 
 
-def measure(value: Array, truth: Array) -> Error:
+@dataclass(frozen=True)
+class Extent:
+    """How large the truth is: its largest absolute value and its root mean square; None where it is not finite."""
+
+    scale: float
+    rms: float
+
+
+def extent(truth: Array) -> Extent | None:
+    """Return the extent of an array of floats, for several arrays that are measured against it."""
+    if truth.dtype.kind != "f":
+        return None
+    scale = squares = 0.0
+    truth = np.ascontiguousarray(truth).reshape(-1)
+    for start in range(0, truth.size, _BLOCK):
+        t = truth[start : start + _BLOCK].astype(np.float64, copy=False)
+        squares += float(np.dot(t, t))
+        scale = max(scale, float(t.max()), -float(t.min()))
+    return Extent(scale, math.sqrt(squares / max(1, truth.size))) if math.isfinite(squares) else None
+
+
+def measure(value: Array, truth: Array, of_truth: Extent | None = None) -> Error:
     """Measure an array against the truth, of the same shape and kind.
 
     Differences are taken in float64, so a float32 array is judged by the values it holds.
+
+    Args:
+        value: the array to judge.
+        truth: what it should be.
+        of_truth: the extent of the truth, if it is known.
 
     Raises:
         ValueError: the shapes differ, or one is of floats and the other not.
@@ -63,23 +89,21 @@ def measure(value: Array, truth: Array) -> Error:
     if truth.dtype.kind != "f":
         mismatches = int(np.count_nonzero(value != truth))
         return Error(float(mismatches > 0), mismatches / max(1, truth.size), 1.0, 1.0, mismatches, truth.size)
-    return _measure_floats(value, truth)
+    of_truth = of_truth or extent(truth)
+    return _measure_floats(value, truth, of_truth) if of_truth else _measure_with_non_finite(value, truth)
 
 
-def _measure_floats(value: Array, truth: Array) -> Error:
-    max_abs = scale = squares = truth_squares = 0.0
+def _measure_floats(value: Array, truth: Array, of_truth: Extent) -> Error:
+    max_abs = squares = 0.0
+    buffer = np.empty(min(_BLOCK, truth.size))
     for start in range(0, truth.size, _BLOCK):
-        t = truth[start : start + _BLOCK].astype(np.float64, copy=False)
-        difference = value[start : start + _BLOCK] - t
-        square = float(np.dot(difference, difference))
-        if not math.isfinite(square):
-            return _measure_with_non_finite(value, truth)
-        squares += square
-        truth_squares += float(np.dot(t, t))
+        t = truth[start : start + _BLOCK]
+        difference = np.subtract(value[start : start + _BLOCK], t, out=buffer[: t.size], dtype=np.float64)
+        squares += float(np.dot(difference, difference))
         max_abs = max(max_abs, float(difference.max()), -float(difference.min()))
-        scale = max(scale, float(t.max()), -float(t.min()))
-    size = max(1, truth.size)
-    return Error(max_abs, math.sqrt(squares / size), scale, math.sqrt(truth_squares / size), 0, truth.size)
+    if not math.isfinite(squares):
+        return _measure_with_non_finite(value, truth)
+    return Error(max_abs, math.sqrt(squares / max(1, truth.size)), of_truth.scale, of_truth.rms, 0, truth.size)
 
 
 def _measure_with_non_finite(value: Array, truth: Array) -> Error:

@@ -23,7 +23,7 @@ def print_layers(verdict: LayersVerdict, console: Console, show: str | None = No
         console: where to print.
         show: a module whose tensors are all listed, in execution order.
     """
-    console.print(headline(verdict), highlight=False)
+    console.print(headline(verdict), highlight=False, soft_wrap=True)
     _print_gaps(verdict, console)
     first = verdict.first_divergence
     if first is not None:
@@ -61,11 +61,11 @@ def _print_gaps(verdict: LayersVerdict, console: Console) -> None:
         ("Idle or one-sided modules", verdict.idle),
     ):
         for name in list(names)[:ROWS]:
-            console.print(f"  {title}: {escape(name)}", highlight=False)
+            console.print(f"  {title}: {escape(name)}", highlight=False, soft_wrap=True)
         if len(names) > ROWS:
             console.print(f"  ... and {len(names) - ROWS} more")
     for crash in verdict.crashes:
-        console.print(f"[red]The model raised[/] in {escape(crash.strip())}", highlight=False)
+        console.print(f"[red]The model raised[/] in {escape(crash.strip())}", highlight=False, soft_wrap=True)
     if verdict.compared == 0:
         console.print("[red]Nothing was compared, so nothing was shown.[/]")
 
@@ -74,13 +74,13 @@ def _print_divergence(verdict: LayersVerdict, first: Judgement, console: Console
     console.print(
         f"\n[bold]First divergence:[/] module [bold]{escape(first.owner)}[/]  ({first.source})", highlight=False
     )
-    console.print(f"  tensor {escape(first.name)} {list(first.shape)}", highlight=False)
+    console.print(f"  tensor {escape(first.name)} {list(first.shape)}", highlight=False, soft_wrap=True)
     for problem in first.problems:
-        console.print(f"  {escape(problem)}", highlight=False)
+        console.print(f"  {escape(problem)}", highlight=False, soft_wrap=True)
     if first.worst:
-        console.print(f"  {escape(first.worst)}", highlight=False)
+        console.print(f"  {escape(first.worst)}", highlight=False, soft_wrap=True)
     later = len(verdict.failures) - 1
-    console.print(f"  {later} later tensors fail too; look at this module first.\n", highlight=False)
+    console.print(f"  {later} later tensors fail too; look at this module first.\n", highlight=False, soft_wrap=True)
 
 
 def _module_table(verdict: LayersVerdict) -> Table:
