@@ -1,5 +1,7 @@
 """Run the command line."""
 
-from weight_convert.cli import app
+import sys
 
-app(prog_name="python -m weight_convert")
+from weight_convert.cli import run
+
+sys.exit(run())

@@ -8,13 +8,16 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
+import click
 import typer
 from rich.console import Console
 
 from detr_common.errors import InputError
 from weight_convert.convert import Summary, convert
+from weight_convert.measure import describe as describe_figures
+from weight_convert.measure import measure
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
 @app.command()
@@ -22,6 +25,9 @@ def main(
     source: Annotated[Path, typer.Argument(metavar="SRC", help="A .pth, .pkl or .safetensors file.")],
     destination: Annotated[Path, typer.Argument(metavar="DST", help="Its suffix decides the format.")],
     verify: Annotated[bool, typer.Option("--verify", help="Read DST back and compare it bit by bit.")] = False,
+    bench: Annotated[
+        bool, typer.Option("--bench", help="Time it beside copying the file; measure its memory.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing DST.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing unless something is wrong.")] = False,
@@ -32,13 +38,17 @@ def main(
     """
     try:
         summary = _with_progress(source, destination, force, verify, quiet)
+        figures = measure(source, destination) if bench else None
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         raise typer.Exit(2) from error
     if as_json:
-        print(json.dumps({**dataclasses.asdict(summary), "verified": summary.verified}))
+        extra = {"bench": dataclasses.asdict(figures)} if figures else {}
+        print(json.dumps({**dataclasses.asdict(summary), "verified": summary.verified, **extra}))
     elif not quiet:
         print(describe(summary))
+        if figures:
+            print(describe_figures(figures))
     if summary.differences:
         shown = ", ".join(summary.differences[:5])
         print(f"error: {destination}: {len(summary.differences)} places differ from {source}: {shown}", file=sys.stderr)
@@ -61,3 +71,23 @@ def describe(summary: Summary) -> str:
         f"sha256 {summary.sha256[:16]}, {summary.seconds:.2f} s"
     )
     return text + (f"\nverified: bitwise equal to {summary.source}" if summary.verified else "")
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run the command; every error is one line on stderr.
+
+    Args:
+        arguments: without the program's name; ``sys.argv`` if None.
+
+    Returns:
+        The exit code.
+    """
+    try:
+        code = app(arguments, prog_name="python -m weight_convert", standalone_mode=False)
+    except click.UsageError as error:
+        print(f"error: {error.format_message()} (python -m weight_convert --help shows the usage)", file=sys.stderr)
+        return 2
+    except (click.Abort, KeyboardInterrupt):
+        print("interrupted; nothing was written", file=sys.stderr)
+        return 130
+    return code if isinstance(code, int) else 0

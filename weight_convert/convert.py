@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from weight_convert.errors import CheckpointError
-from weight_convert.files import SUFFIXES, Loader, read, state_dict_of, write
+from weight_convert.files import SUFFIXES, Loader, import_frameworks, read, state_dict_of, write
 from weight_convert.tree import arrays, join
 
 
@@ -30,7 +30,7 @@ class Summary:
     bytes: int  # of the tensors
     dtypes: dict[str, int]  # tensors of each
     sha256: str  # of the file written
-    seconds: float
+    seconds: float  # reading and writing, imports apart
     differences: tuple[str, ...] | None  # places; None: not verified
 
     @property
@@ -63,6 +63,7 @@ def convert(
     """
     source, destination = Path(source), Path(destination)
     check_destination(source, destination, force)
+    import_frameworks(source, destination)
     start = time.perf_counter()
     progress(f"reading {source}")
     tree = read(source, loader)

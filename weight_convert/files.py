@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib.util
 import mmap
 import os
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -149,9 +151,15 @@ def detect(head: bytes, size: int) -> Format:
     )
 
 
-def _has_torch() -> bool:
-    import importlib.util
+def import_frameworks(*paths: Path) -> None:
+    """Import PyTorch now if reading or writing one of these will need it, so that it is not timed."""
+    if _has_torch() and any(SUFFIXES.get(path.suffix.lower(), "pth") == "pth" for path in paths):
+        from weight_convert import tensors
 
+        tensors.warm_up()
+
+
+def _has_torch() -> bool:
     return importlib.util.find_spec("torch") is not None
 
 
@@ -181,20 +189,32 @@ def _opened(path: Path) -> Iterator[tuple[BinaryIO, Any]]:
 
 
 def _read_pickle(file: BinaryIO, data: mmap.mmap) -> Any:
-    end = len(data)
-    if data[-8:] == emit.JITTOR_END and end > 28:
-        end -= 28
-        digest = hashlib.sha1(usedforsecurity=False)
-        for start in range(0, end, _CHUNK):
-            digest.update(file.read(min(_CHUNK, end - start)))
-        if digest.digest() != data[end : end + 20]:
-            raise CheckpointError("is damaged: its checksum does not match; fetch or save it again")
-        file.seek(0)
+    if data[-8:] != emit.JITTOR_END or len(data) <= 28:
+        return _parse_pickle(file, len(data))
+    end = len(data) - 28
+    # Beside the parsing, which is safe on any bytes; a wrong checksum is what the user is told of either way.
+    with ThreadPoolExecutor(1) as pool:
+        digest = pool.submit(_sha1, file.fileno(), end)
+        try:
+            return _parse_pickle(file, end)
+        finally:
+            if digest.result() != data[end : end + 20]:
+                raise CheckpointError("is damaged: its checksum does not match; fetch or save it again")
+
+
+def _parse_pickle(file: BinaryIO, end: int) -> Any:
     source = FileSource(file, end)
     tree = unpickle.load(source, admitted.TABLE)
     if source.tell() != end:
         raise CheckpointError("is cut off in its checksum, or something follows its pickle; fetch or save it again")
     return rebuild(tree, admitted.leaf)
+
+
+def _sha1(descriptor: int, end: int) -> bytes:
+    digest = hashlib.sha1(usedforsecurity=False)
+    for start in range(0, end, _CHUNK):
+        digest.update(os.pread(descriptor, min(_CHUNK, end - start), start))
+    return digest.digest()
 
 
 def _writable_leaf() -> Callable[[Any, str], Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import pickle
 import warnings
@@ -16,6 +17,16 @@ from weight_convert.errors import CheckpointError
 from weight_convert.pth import DTYPES
 from weight_convert.tree import Array, join, rebuild
 from weight_convert.unpickle import FAULTS
+
+
+def warm_up() -> None:
+    """Import PyTorch and what its first save and load import."""
+    import torch
+
+    buffer = io.BytesIO()
+    torch.save(torch.zeros(1), buffer)
+    buffer.seek(0)
+    torch.load(buffer, weights_only=True)
 
 
 def load(path: Path, is_zip: bool) -> Any:
