@@ -90,7 +90,7 @@ class TraceWriter:
 
     def add(self, entry: Entry) -> None:
         """Add one tensor."""
-        array = np.ascontiguousarray(entry.array)
+        array = np.asarray(entry.array, order="C")
         self._entries.append(
             {
                 "name": entry.name,
@@ -100,7 +100,7 @@ class TraceWriter:
                 "inputs": entry.inputs,
                 "shape": list(array.shape),
                 "dtype": str(array.dtype),
-                "sha256": hashlib.sha256(array.data if array.size else b"").hexdigest(),
+                "sha256": _sha256(array),
                 "shard": self._shards,
             }
         )
@@ -149,10 +149,14 @@ def _read_entries(directory: Path, entries: Iterable[dict[str, Any]]) -> Iterato
                 array = shard.get_tensor(str(index))
         except (OSError, SafetensorError) as error:
             raise InputError(f"{path}: cannot read {entry['name']} ({error}); record the trace again") from None
-        if hashlib.sha256(array.data if array.size else b"").hexdigest() != entry["sha256"]:
+        if _sha256(array) != entry["sha256"]:
             raise InputError(f"{path}: {entry['name']} is not what was recorded (wrong hash); record the trace again")
         yield Entry(entry["name"], entry["owner"], entry["source"], array, entry["caller"], entry["inputs"])
 
 
 def _shard_name(index: int) -> str:
     return f"shard-{index:05d}.safetensors"
+
+
+def _sha256(array: Array) -> str:
+    return hashlib.sha256(array.reshape(-1).view(np.uint8).data if array.size else b"").hexdigest()

@@ -21,7 +21,7 @@ class Disconnected(Exception):
 def send(stream: BinaryIO, header: dict[str, Any], array: Array | None = None) -> None:
     """Send one message."""
     if array is not None:
-        array = np.ascontiguousarray(array)
+        array = np.asarray(array, order="C")
         header = {**header, "shape": list(array.shape), "dtype": str(array.dtype)}
     encoded = json.dumps(header).encode()
     stream.write(_LENGTH.pack(len(encoded)) + encoded)

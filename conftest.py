@@ -1,0 +1,21 @@
+"""What every test sees."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave out tests marked ``gpu`` where no NVIDIA driver is to be seen; both frameworks need one."""
+    if shutil.which("nvidia-smi"):
+        return
+    for item in items:
+        if item.get_closest_marker("gpu"):
+            item.add_marker(pytest.mark.skip(reason="no NVIDIA driver on this machine, which both frameworks need"))
+
+
+@pytest.fixture(scope="session")
+def coco_photographs() -> list[Path]:
+    """Photographs of COCO beside the checkout, if they are there; never part of the project."""
+    return sorted((Path(__file__).resolve().parent.parent / "shared" / "coco" / "val2017").glob("*.jpg"))

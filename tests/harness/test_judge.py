@@ -1,0 +1,112 @@
+"""The judge on hand-made traces: what it must find, and that nothing compared is not a pass."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from parity.judge import PORT, REFERENCE, RUNS, Judge
+from parity.policy import Calibrated32, Exact64
+from parity.trace import Entry
+from parity.verdict import LayersVerdict
+
+RNG = np.random.default_rng(0)
+VALUES = {name: RNG.standard_normal((4, 5)) for name in ("a", "b", "c")}
+
+
+def run(
+    changes: dict[tuple[str, str, str], Any] | None = None, modules: Any = None, failure: str = ""
+) -> LayersVerdict:
+    """Judge modules a, b, c of a chain; ``changes`` replaces entries by (framework, dtype, name); None drops one."""
+    judge = Judge(Exact64(), Calibrated32())
+    for name, truth in VALUES.items():
+        for framework, dtype in RUNS:
+            noise = 0 if dtype == "float64" else 1e-7 * np.sin(np.arange(20)).reshape(4, 5)
+            entry = Entry(f"forward/{name}", name, f"{name}.py:1", (truth + noise).astype(dtype), "", "0 = argument 0")
+            change = (changes or {}).get((framework, dtype, name), entry)
+            if callable(change):
+                change = change(entry)
+            if change is not None:
+                judge.take((framework, dtype), change)
+    names = modules or {PORT: ["a", "b", "c"], REFERENCE: ["a", "b", "c"]}
+    workers: Any = {r: SimpleNamespace(modules=names[r[0]], failure="", label=" ".join(r)) for r in RUNS}
+    workers[PORT, "float64"].failure = failure
+    return judge.verdict(workers, {})
+
+
+def scaled(factor: float) -> Any:
+    return lambda entry: replace(entry, array=(entry.array * factor).astype(entry.array.dtype))
+
+
+def test_equal_traces_pass() -> None:
+    verdict = run()
+    assert verdict and verdict.compared == 3 and verdict.modules == 3
+
+
+def test_an_error_above_the_float64_bound_fails_and_the_first_is_named() -> None:
+    wrong = scaled(1 + 3e-12)
+    verdict = run({(PORT, "float64", "b"): wrong, (PORT, "float64", "c"): wrong})
+    assert not verdict and [j.owner for j in verdict.failures] == ["b", "c"]
+    assert verdict.first_divergence is not None and verdict.first_divergence.owner == "b"
+    assert "instead of" in verdict.first_divergence.worst
+
+
+def test_a_float32_error_alone_fails() -> None:
+    verdict = run({(PORT, "float32", "c"): scaled(1 + 1e-5)})
+    assert not verdict and "float32" in verdict.failures[0].problems[0]
+
+
+def test_a_tensor_that_one_side_lacks_fails_and_comes_first() -> None:
+    gone = {(PORT, dtype, "b"): None for dtype in ("float32", "float64")}
+    verdict = run({**gone, (PORT, "float64", "c"): scaled(2)})
+    assert not verdict and verdict.missing == ["forward/b"] and verdict.compared == 2
+    assert verdict.first_divergence is not None and verdict.first_divergence.name == "forward/b"
+    assert "b (never ran in jittor)" in verdict.idle
+
+
+def test_a_tensor_that_only_the_port_has_fails() -> None:
+    verdict = run({(REFERENCE, dtype, "c"): None for dtype in ("float32", "float64")})
+    assert not verdict and verdict.unexpected == ["forward/c"]
+
+
+def test_a_tensor_of_one_precision_only_fails() -> None:
+    verdict = run({(PORT, "float32", "c"): None})
+    assert not verdict and verdict.missing == ["forward/c"] and verdict.failures[0].side == "uneven"
+
+
+def test_another_shape_or_kind_fails_without_broadcasting() -> None:
+    for change in (lambda e: replace(e, array=e.array[:1]), lambda e: replace(e, array=e.array > 0)):
+        verdict = run({(PORT, "float64", "a"): change})
+        assert not verdict and verdict.failures[0].name == "forward/a"
+
+
+def test_a_failure_is_charged_to_the_caller_that_fed_other_tensors() -> None:
+    def fed_otherwise(entry: Entry) -> Entry:
+        return replace(entry, array=entry.array * 2, inputs="0 = b", caller="parent")
+
+    verdict = run({(PORT, "float64", "c"): fed_otherwise})
+    assert verdict.failures[0].owner == "parent"
+
+
+def test_modules_that_never_ran_or_that_one_side_lacks_fail() -> None:
+    both = {PORT: ["a", "b", "c", "d"], REFERENCE: ["a", "b", "c", "d"]}
+    assert run(modules=both).idle == ["d (never ran in torch)", "d (never ran in jittor)"]
+    one = {PORT: ["a", "b", "c"], REFERENCE: ["a", "b", "c", "d"]}
+    assert not run(modules=one) and "d (only in torch)" in run(modules=one).idle
+
+
+def test_a_container_of_modules_that_ran_may_rest() -> None:
+    names = {framework: ["a", "b", "c", "layers", "layers.a"] for framework in (PORT, REFERENCE)}
+    assert "layers (never ran in torch)" not in run(modules=names).idle
+
+
+def test_a_model_that_raised_fails_though_all_tensors_agree() -> None:
+    assert not run(failure="Traceback ...")
+
+
+def test_nothing_compared_is_not_a_pass() -> None:
+    verdict = LayersVerdict([], [], [], 0, Exact64(), Calibrated32())
+    assert not verdict and verdict.compared == 0

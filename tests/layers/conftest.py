@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from detr_common.options import default_args
+from parity.batch import photograph_batch
+from parity.demo import write_seeded_checkpoint
+from parity.layers import LayersJob, LayersSession
+
+
+class Lab:
+    """Runs the layers rung on one session of workers; a checkpoint is written once for each set of options."""
+
+    def __init__(self, session: LayersSession, folder: Path) -> None:
+        self.session = session
+        self.folder = folder
+        self.checkpoints: dict[str, Path] = {}
+
+    def job(self, size: int = 96, mutant: str = "", **options: Any) -> LayersJob:
+        args = default_args(**options)
+        key = repr(sorted(options.items()))
+        if key not in self.checkpoints:
+            self.checkpoints[key] = write_seeded_checkpoint(args, self.folder / f"{len(self.checkpoints)}.pkl")
+        return LayersJob(args, self.checkpoints[key], photograph_batch([], size), mutant=mutant)
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    with LayersSession() as session:
+        yield Lab(session, tmp_path_factory.mktemp("checkpoints"))

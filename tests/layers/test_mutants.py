@@ -1,0 +1,39 @@
+"""Planted faults: each must be found, and named first at the module where it sits; clean twins raise no alarm."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_detector import SMALL
+
+import parity.mutants
+from parity.mutants import CATALOGUE
+
+
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_fault_is_found_where_it_sits(lab: Any, name: str) -> None:
+    mutant = CATALOGUE[name]
+    verdict = lab.session.compare(lab.job(mutant=name, **{**SMALL, **mutant.options}))
+    assert not verdict, f"{mutant.what}: not found"
+    first = verdict.first_divergence
+    assert first is not None and first.owner == mutant.module, f"{mutant.what}: blamed on {first}"
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"dilation": True}, {"position_embedding": "learned"}, {"dec_layers": 3}], ids=str
+)
+@pytest.mark.parametrize("size", [64, 96])
+def test_clean_twin_raises_no_alarm(lab: Any, options: dict[str, Any], size: int) -> None:
+    """The configurations under which faults are planted, without a fault."""
+    verdict = lab.session.compare(lab.job(size=size, **{**SMALL, **options}))
+    assert verdict, verdict.first_divergence
+
+
+def test_every_fault_of_the_catalogue_can_be_planted() -> None:
+    source = (Path(parity.mutants.__file__).parent / "layers.py").read_text()
+    calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+    planted = [c.args[0].value for c in calls if getattr(c.func, "id", "") == "_fault"]
+    assert sorted(planted) == sorted(CATALOGUE)
