@@ -1,0 +1,138 @@
+"""detr_pt and detr_jt are mirror images: same files, same classes and functions in the same order, same arguments."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ("detr_pt", "detr_jt")
+
+# What one side has and the other cannot have, with the reason.
+EXTRAS = {
+    ("detr_jt", "layers.py"): {
+        "constant": "Jittor rounds Python floats to float32",
+        "Conv2d": "float64 convolutions are ten times slower as Jittor has them",
+        "Conv2d.execute": "as above",
+        "Conv2d.patches": "as above",
+        "Dropout": "Jittor's own is off until train()",
+        "Dropout.__init__": "as above",
+        "Dropout.execute": "as above",
+        "LayerNorm": "Jittor's own loses digits where the mean is large",
+        "LayerNorm.__init__": "as above",
+        "LayerNorm.execute": "as above",
+    },
+    ("detr_jt", "backbone.py"): {"nearest": "Jittor cannot interpolate to a single cell"},
+    ("detr_jt", "detr.py"): {"to_float64": "a Jittor module cannot be cast as a whole"},
+}
+ALIASES = {"Conv2d", "Dropout", "LayerNorm"}  # detr_pt.layers takes these from torch.nn
+
+Outline = dict[str, tuple[str, ...]]
+
+
+def outline(source: str) -> Outline:
+    """Every class and function by its dotted name, in order, with its arguments and their defaults, or base classes."""
+    found: Outline = {}
+
+    def visit(node: ast.AST, prefix: str) -> None:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.ClassDef):
+                found[prefix + child.name] = tuple(ast.unparse(base) for base in child.bases)
+                visit(child, f"{prefix}{child.name}.")
+            elif isinstance(child, ast.FunctionDef):
+                name = "forward" if child.name == "execute" else child.name
+                found[prefix + name] = arguments(child.args)
+
+    visit(ast.parse(source), "")
+    return found
+
+
+def arguments(given: ast.arguments) -> tuple[str, ...]:
+    names = [argument.arg for argument in (*given.posonlyargs, *given.args, *given.kwonlyargs)]
+    defaults = [ast.unparse(default) for default in (*given.defaults, *(d for d in given.kw_defaults if d))]
+    return (*names, "=", *defaults)
+
+
+def sources(package: str) -> dict[str, str]:
+    folder = ROOT / package
+    return {str(path.relative_to(folder)): path.read_text(encoding="utf8") for path in sorted(folder.rglob("*.py"))}
+
+
+def differences(left: dict[str, str], right: dict[str, str]) -> list[str]:
+    """Where two packages are not mirror images."""
+    found = [f"{file}: in one package only" for file in sorted(left.keys() ^ right.keys())]
+    for file in sorted(left.keys() & right.keys()):
+        outlines = []
+        for package, source in zip(PACKAGES, (left[file], right[file]), strict=True):
+            extras = {name.replace("execute", "forward") for name in EXTRAS.get((package, file), {})}
+            whole = outline(source)
+            found += [f"{file}: {name} is no longer an extra of {package}" for name in sorted(extras - whole.keys())]
+            outlines.append({name: given for name, given in whole.items() if name not in extras})
+        first, second = outlines
+        found += [f"{file}: {name} in one package only" for name in first.keys() ^ second.keys()]
+        found += [f"{file}: {n}{first[n]} against {second[n]}" for n in first if n in second and first[n] != second[n]]
+        if list(first) != list(second) and first.keys() == second.keys():
+            found.append(f"{file}: another order")
+    return found
+
+
+def test_the_packages_are_mirror_images() -> None:
+    left, right = (sources(package) for package in PACKAGES)
+    assert len(left) >= 12
+    assert sum(len(outline(source)) for source in left.values()) > 60
+    assert differences(left, right) == []
+
+
+def test_each_extra_has_a_reason_and_its_alias_in_pytorch() -> None:
+    for names in EXTRAS.values():
+        assert all(names.values())
+    assigned = {
+        target.id
+        for node in ast.parse(sources("detr_pt")["layers.py"]).body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    assert assigned == ALIASES
+
+
+def docstrings(source: str) -> str:
+    """The text of all docstrings."""
+    tree = ast.parse(source)
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    return "\n".join(ast.get_docstring(node) or "" for node in ast.walk(tree) if isinstance(node, documented))
+
+
+@pytest.mark.parametrize("file", ["attention.py", "transformer.py", "resnet.py", "postprocess.py", "box_ops.py"])
+def test_docstrings_agree(file: str) -> None:
+    left, right = (docstrings(sources(package)[file]) for package in PACKAGES)
+    assert left.replace("detr_pt", "detr_jt") == right
+
+
+@pytest.mark.parametrize(
+    ("file", "pattern", "replacement", "told"),
+    [
+        ("attention.py", r"key_padding_mask: Var", "padding: Var", "attention.py: MultiheadAttention.forward"),
+        ("transformer.py", r"dropout: float = 0\.1", "dropout: float = 0.0", "transformer.py: Transformer.__init__"),
+        ("box_ops.py", r"def box_xyxy_to_cxcywh", "def box_xyxy_to_centre", "box_ops.py: box_xyxy_to_cxcywh"),
+        ("detr.py", r"class DETR\(nn\.Module\)", "class DETR(nn.Sequential)", "detr.py: DETR"),
+        ("layers.py", r"def constant", "def number", "layers.py: constant is no longer an extra"),
+    ],
+)
+def test_a_planted_difference_is_found(file: str, pattern: str, replacement: str, told: str) -> None:
+    left, right = (sources(package) for package in PACKAGES)
+    changed, count = re.subn(pattern, replacement, right[file])
+    assert count > 0
+    found = differences(left, right | {file: changed})
+    assert any(text.startswith(told) for text in found), found
+
+
+def test_a_missing_file_and_another_order_are_found() -> None:
+    left, right = (sources(package) for package in PACKAGES)
+    assert differences(left, right | {"more.py": ""}) == ["more.py: in one package only"]
+    tree = ast.parse(right["resnet.py"])
+    names = [getattr(node, "name", "") for node in tree.body]
+    first, second = names.index("BasicBlock"), names.index("Bottleneck")
+    tree.body[first], tree.body[second] = tree.body[second], tree.body[first]
+    assert differences(left, right | {"resnet.py": ast.unparse(tree)}) == ["resnet.py: another order"]
