@@ -1,6 +1,6 @@
 """The layers rung: every tensor that crosses a module boundary, in both frameworks and both precisions.
 
-Four workers run at once, one for each framework and dtype. Their tensors are compared as they come and freed.
+A worker runs for each framework and arithmetic, all at once. Their tensors are compared as they come and freed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy.typing as npt
 from detr_common.errors import InputError
 from parity.ahead import ReadAhead
 from parity.client import Worker, WorkerError
-from parity.judge import PORT, REFERENCE, RUNS, Judge, Run
+from parity.judge import OTHER_PATH, PORT, REFERENCE, RUNS, Judge, Run
 from parity.policy import Calibrated32, Exact64
 from parity.trace import Array, Entry, Manifest, TraceWriter
 from parity.verdict import LayersVerdict
@@ -38,7 +38,7 @@ class LayersJob:
         mutant: name of a fault to plant in the port.
         exact: policy of the float64 comparison.
         calibrated: policy of the float32 comparison.
-        keep: folder under which the four traces are kept; None keeps none.
+        keep: folder under which the traces are kept; None keeps none.
     """
 
     args: argparse.Namespace
@@ -52,14 +52,14 @@ class LayersJob:
 
     def build(self, run: Run, worker: Worker) -> None:
         """Ask a worker for the model of one run."""
-        framework, dtype = run
-        args = argparse.Namespace(**{**vars(self.args), "dtype": dtype})
+        framework, arithmetic = run
+        args = argparse.Namespace(**{**vars(self.args), "dtype": arithmetic.split("-")[0]})
         weights = self.port_weights if framework == PORT and self.port_weights else self.weights
-        worker.build(args, weights, self.mutant if framework == PORT else "")
+        worker.build(args, weights, self.mutant if framework == PORT else "", native=run == OTHER_PATH)
 
 
 class LayersSession:
-    """Four workers, one for each framework and dtype, that serve one comparison after another.
+    """Workers, one for each framework and arithmetic, that serve one comparison after another.
 
     Use as a context manager.
     """

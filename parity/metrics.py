@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -125,6 +125,16 @@ def _measure_with_non_finite(value: Array, truth: Array) -> Error:
     rms = largest * math.sqrt(float(np.sum((difference / (largest or 1.0)) ** 2)) / size)
     truth_rms = truth_largest * math.sqrt(float(np.sum((kept / (truth_largest or 1.0)) ** 2)) / size)
     return Error(largest, rms, truth_largest, truth_rms, 0, truth.size)
+
+
+def larger(first: Error, second: Error) -> Error:
+    """Return the larger error in each respect; both are against one truth."""
+    return replace(
+        first,
+        max_abs=max(first.max_abs, second.max_abs),
+        rms=max(first.rms, second.rms),
+        mismatches=max(first.mismatches, second.mismatches),
+    )
 
 
 def worst_index(value: Array, truth: Array) -> tuple[int, ...]:

@@ -29,6 +29,8 @@ class Exact64:
 class Calibrated32:
     """Float32 against the float64 truth: the port may be little less accurate than the reference itself.
 
+    The reference's own error is the larger one of two code paths of PyTorch (``parity.judge``).
+
     The norm of the error over the tensor may be ``factor`` times the reference's own. Its largest single element, which
     is a noisier figure, may be ``factor_max`` times. Errors of the reference count as no smaller than a floor, below
     which a ratio says nothing.

@@ -69,7 +69,7 @@ class LayersVerdict:
 
     @property
     def compared(self) -> int:
-        """Number of tensors that all four runs have and that were compared."""
+        """Number of tensors that all runs have and that were compared."""
         return sum(judgement.side == "both" for judgement in self.judgements)
 
     @property

@@ -34,11 +34,12 @@ class TorchAdapter:
             "cuda": str(torch.cuda.is_available()),
         }
 
-    def build(self, args: argparse.Namespace, weights: Path) -> None:
+    def build(self, args: argparse.Namespace, weights: Path, native: bool = False) -> None:
         """Build the detector in evaluation mode and load weights into it."""
         if args.device == "cuda":
             # Jittor computes in full float32; TF32 would be another arithmetic.
             torch.backends.cudnn.allow_tf32 = False
+        torch.backends.mkldnn.enabled = torch.backends.cudnn.enabled = not native
         self.args = args
         self.model, _, self.postprocessors = detr_pt.build_model(args)
         self.model.eval()

@@ -49,7 +49,7 @@ def test_all_modules_of_both_models_are_covered(lab: Any) -> None:
 
 
 def test_capture_changes_nothing(lab: Any) -> None:
-    """Observer test: predictions and detections are bitwise equal with capture on and off, in all four runs."""
+    """Observer test: predictions and detections are bitwise equal with capture on and off, in all runs."""
     job = lab.job(size=128)
     lab.session.compare(job)
     captured = lab.session.captured_results()
