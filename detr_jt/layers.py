@@ -90,6 +90,8 @@ class LayerNorm(nn.Module):
     def execute(self, x: Var) -> Var:
         """Normalise [..., E]."""
         centred = x - x.mean(dim=-1, keepdims=True)
+        # Twice, since Jittor's mean of large values is off by several roundings more than PyTorch's.
+        centred = centred - centred.mean(dim=-1, keepdims=True)
         variance = (centred * centred).mean(dim=-1, keepdims=True)
         return centred / (variance + constant(self.eps, x)).sqrt() * self.weight + self.bias
 

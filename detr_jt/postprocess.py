@@ -24,7 +24,9 @@ class PostProcess(nn.Module):
         """
         logits, boxes = outputs["pred_logits"], outputs["pred_boxes"]
         if tuple(target_sizes.shape) != (len(logits), 2):
-            raise ValueError(f"{len(logits)} images need target_sizes [{len(logits)}, 2], not {target_sizes.shape}")
+            raise ValueError(
+                f"{len(logits)} images need target_sizes [{len(logits)}, 2], not {list(target_sizes.shape)}"
+            )
         with jt.no_grad():
             labels, scores = jt.argmax(nn.softmax(logits, dim=-1)[..., :-1], -1)  # the index comes first
             height, width = target_sizes.cast(str(boxes.dtype)).unbind(1)

@@ -24,7 +24,9 @@ class PostProcess(nn.Module):
         """
         logits, boxes = outputs["pred_logits"], outputs["pred_boxes"]
         if tuple(target_sizes.shape) != (len(logits), 2):
-            raise ValueError(f"{len(logits)} images need target_sizes [{len(logits)}, 2], not {target_sizes.shape}")
+            raise ValueError(
+                f"{len(logits)} images need target_sizes [{len(logits)}, 2], not {list(target_sizes.shape)}"
+            )
         with torch.no_grad():
             scores, labels = logits.softmax(-1)[..., :-1].max(-1)
             height, width = target_sizes.to(boxes.dtype).unbind(1)
