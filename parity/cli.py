@@ -24,6 +24,7 @@ from parity.client import WorkerError
 from parity.doctor import doctor_command
 from parity.layers import LayersJob, compare_layers
 from parity.mutants import CATALOGUE
+from parity.overhead import measure_overhead
 from parity.report import print_layers
 from parity.verdict import LayersVerdict
 
@@ -57,6 +58,7 @@ def layers_command(
     keep: Annotated[Path | None, typer.Option(metavar="DIR", help="Keep the traces in a new folder.")] = None,
     mutant: Annotated[str, typer.Option(metavar="NAME", help="Plant a known fault in the Jittor model.")] = "",
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    bench: Annotated[bool, typer.Option("--bench", help="Measure instead what capture and comparison cost.")] = False,
 ) -> None:
     """Compare every module's output, in float64 and in float32. Takes the options of the model as well."""
     args = _model_args(context)
@@ -66,6 +68,10 @@ def layers_command(
         images = photograph_batch(image or [], size)
         weights = weights or demo.write_seeded_checkpoint(args, Path(scratch) / "seeded.pkl")
         job = LayersJob(args, weights, images, jittor_weights, mutant, keep=keep)
+        if bench:
+            overhead = measure_overhead(job)
+            print(overhead)
+            raise typer.Exit(0 if overhead.unchanged else 1)
         verdict = run_layers(job)
     if json:
         print(json_module.dumps(verdict.as_dict(), indent=1))
