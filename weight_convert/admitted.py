@@ -12,7 +12,7 @@ import numpy as np
 
 from weight_convert.errors import CheckpointError
 from weight_convert.tree import Array
-from weight_convert.unpickle import Builder, Global, Record
+from weight_convert.unpickle import Builder, Global, Record, members
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 _NUMBER = re.compile(r"[?]|[biufc][0-9]{1,2}")
@@ -78,7 +78,8 @@ def _dtype(kind: Any, *_: Any) -> DType:
     if isinstance(kind, Global) and kind.module == "ml_dtypes":
         return DType(BFLOAT16)
     if type(kind) is not str or not _NUMBER.fullmatch(kind):
-        raise CheckpointError(f"an array of dtype {kind!r}; only numbers are admitted")
+        shown = ascii(kind[:20]) if type(kind) is str else f"given by a {type(kind).__name__}"
+        raise CheckpointError(f"an array of dtype {shown}; only numbers are admitted")
     return DType(np.dtype(kind))
 
 
@@ -116,8 +117,10 @@ def _namespace() -> argparse.Namespace:
 
 def _record(*items: Any) -> Record:
     record = Record()
-    for pair in items[0] if items else ():
-        record[pair[0]] = pair[1]
+    pairs = items[0].items() if items and isinstance(items[0], dict) else items[0] if items else ()
+    for key, value in pairs:
+        members((key,))
+        record[key] = value
     return record
 
 
@@ -125,7 +128,7 @@ def _sequence(kind: type) -> Builder:
     def build(*items: Any) -> Any:
         if items and type(items[0]) not in (list, tuple, set, frozenset):
             raise CheckpointError(f"damaged {kind.__name__}")
-        return kind(*items)
+        return kind(members(items[0])) if items and kind in (set, frozenset) else kind(*items)
 
     return build
 
@@ -150,6 +153,7 @@ def _make_table() -> dict[tuple[str, str], Builder]:
     table: dict[tuple[str, str], Builder] = {
         ("argparse", "Namespace"): _namespace,
         ("collections", "OrderedDict"): _record,
+        ("collections", "Counter"): _record,
         ("numpy", "ndarray"): _refuse,
         ("numpy", "dtype"): _dtype,
         ("ml_dtypes", "bfloat16"): _refuse,

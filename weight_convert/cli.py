@@ -6,24 +6,31 @@ import dataclasses
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-import click
 import typer
 from rich.console import Console
+from rich.progress import DownloadColumn, Progress, TransferSpeedColumn
 
 from detr_common.errors import InputError
-from weight_convert.convert import Summary, convert
+from weight_convert import download, zoo
+from weight_convert.convert import Summary, check_destination, convert
 from weight_convert.measure import describe as describe_figures
 from weight_convert.measure import measure
 
+# typer brings its own copy of click in newer versions and uses the package in older ones; UsageError of either:
+_USAGE_ERROR: Any = typer.BadParameter.__bases__[0]
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
 @app.command()
 def main(
-    source: Annotated[Path, typer.Argument(metavar="SRC", help="A .pth, .pkl or .safetensors file.")],
-    destination: Annotated[Path, typer.Argument(metavar="DST", help="Its suffix decides the format.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="SRC", help="A .pth, .pkl or .safetensors file, or a name of the zoo.")
+    ],
+    destination: Annotated[
+        Path | None, typer.Argument(metavar="DST", help="Its suffix decides the format.", show_default=False)
+    ] = None,
     verify: Annotated[bool, typer.Option("--verify", help="Read DST back and compare it bit by bit.")] = False,
     bench: Annotated[
         bool, typer.Option("--bench", help="Time it beside copying the file; measure its memory.")
@@ -34,9 +41,19 @@ def main(
 ) -> None:
     """Convert a checkpoint between PyTorch (.pth), Jittor (.pkl) and safetensors. Nothing in the file is executed.
 
+    `python -m weight_convert zoo` lists published checkpoints; `python -m weight_convert detr-r50 detr.pkl` fetches one
+    and converts it. Downloads are kept in ~/.cache/detr-parity, or in the folder that DETR_PARITY_CACHE names.
+
     Exit code 0: done; 1: --verify found a difference; 2: bad input, with one line that says what is wrong.
     """
+    if destination is None:
+        if str(source) != "zoo":
+            print("error: DST is missing: python -m weight_convert SRC DST, or zoo alone for a list", file=sys.stderr)
+            raise typer.Exit(2)
+        print(zoo.describe())
+        return
     try:
+        source = _fetched(source, destination, force, quiet)
         summary = _with_progress(source, destination, force, verify, quiet)
         figures = measure(source, destination) if bench else None
     except InputError as error:
@@ -53,6 +70,21 @@ def main(
         shown = ", ".join(summary.differences[:5])
         print(f"error: {destination}: {len(summary.differences)} places differ from {source}: {shown}", file=sys.stderr)
         raise typer.Exit(1)
+
+
+def _fetched(source: Path, destination: Path, force: bool, quiet: bool) -> Path:
+    """The source itself if there is such a file, else the zoo's file of that name."""
+    entry = None if source.exists() else zoo.find(str(source))
+    if entry is None:
+        return source
+    check_destination(source, destination, force)
+    console = Console(stderr=True, quiet=quiet)
+    if not console.is_terminal:
+        return download.fetch(entry)
+    columns = (*Progress.get_default_columns()[:3], DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(f"fetching {entry.file}")
+        return download.fetch(entry, lambda done, total: bar.update(task, completed=done, total=total))
 
 
 def _with_progress(source: Path, destination: Path, force: bool, verify: bool, quiet: bool) -> Summary:
@@ -84,10 +116,13 @@ def run(arguments: list[str] | None = None) -> int:
     """
     try:
         code = app(arguments, prog_name="python -m weight_convert", standalone_mode=False)
-    except click.UsageError as error:
-        print(f"error: {error.format_message()} (python -m weight_convert --help shows the usage)", file=sys.stderr)
+    except _USAGE_ERROR as error:
+        print(
+            f"error: {error.format_message().rstrip('.')} (python -m weight_convert --help shows the usage)",
+            file=sys.stderr,
+        )
         return 2
-    except (click.Abort, KeyboardInterrupt):
+    except (typer.Abort, KeyboardInterrupt):
         print("interrupted; nothing was written", file=sys.stderr)
         return 130
     return code if isinstance(code, int) else 0

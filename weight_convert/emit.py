@@ -13,17 +13,29 @@ import numpy as np
 from weight_convert.admitted import BFLOAT16
 from weight_convert.tree import Array
 
+# Numbers at such offsets can be used where they lie when the file is mapped.
+_ALIGNMENT = 64
+_PADDED_FROM = 4096
 JITTOR_END = b"HCAJSLHD"  # jittor.save: pickle, its SHA-1, these eight bytes
 
 
 class _Hashed:
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
+        self._at = 0
         self.digest = hashlib.sha1(usedforsecurity=False)
 
     def write(self, data: Any) -> None:
         self.digest.update(data)
         self._file.write(data)
+        self._at += len(data)
+
+    def pad(self, ahead: int) -> None:
+        """Write opcodes without effect so that the byte after the next ``ahead`` ones has an aligned offset."""
+        count = -(self._at + ahead) % _ALIGNMENT
+        if count == 1:  # the shortest have two (None, POP) and three bytes (a number, POP)
+            count += _ALIGNMENT
+        self.write(b"K\x000" * (count % 2) + b"N0" * ((count - 3 * (count % 2)) // 2))
 
 
 def save(tree: object, file: BinaryIO) -> None:
@@ -40,6 +52,7 @@ def save(tree: object, file: BinaryIO) -> None:
 class _Emitter:
     def __init__(self, out: _Hashed) -> None:
         self._write = out.write
+        self._pad = out.pad
         self._names: dict[str, int] = {}
         self._shared: dict[int, int] = {}
         self._count = 0
@@ -137,6 +150,8 @@ class _Emitter:
         self._write(b"t")
         self._dtype(array.dtype)
         data = np.asarray(array, dtype=array.dtype.newbyteorder("="), order="C")
+        if data.nbytes >= _PADDED_FROM:
+            self._pad(10)  # False, BINBYTES8 and its length
         self._write(b"\x89\x8e" + struct.pack("<Q", data.nbytes))
         if data.nbytes:
             self._write(data.reshape(-1).view(np.uint8))

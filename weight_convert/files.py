@@ -190,20 +190,20 @@ def _opened(path: Path) -> Iterator[tuple[BinaryIO, Any]]:
 
 def _read_pickle(file: BinaryIO, data: mmap.mmap) -> Any:
     if data[-8:] != emit.JITTOR_END or len(data) <= 28:
-        return _parse_pickle(file, len(data))
+        return _parse_pickle(file, data, len(data))
     end = len(data) - 28
     # Beside the parsing, which is safe on any bytes; a wrong checksum is what the user is told of either way.
     with ThreadPoolExecutor(1) as pool:
         digest = pool.submit(_sha1, file.fileno(), end)
         try:
-            return _parse_pickle(file, end)
+            return _parse_pickle(file, data, end)
         finally:
             if digest.result() != data[end : end + 20]:
                 raise CheckpointError("is damaged: its checksum does not match; fetch or save it again")
 
 
-def _parse_pickle(file: BinaryIO, end: int) -> Any:
-    source = FileSource(file, end)
+def _parse_pickle(file: BinaryIO, data: mmap.mmap, end: int) -> Any:
+    source = FileSource(file, end, data)
     tree = unpickle.load(source, admitted.TABLE)
     if source.tell() != end:
         raise CheckpointError("is cut off in its checksum, or something follows its pickle; fetch or save it again")

@@ -21,7 +21,7 @@ from weight_convert.unpickle import Builder, Global
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_PROTOCOL = 1001
 # A tensor may repeat its storage (stride 0); beyond this many bytes that is an attack or a mistake.
-_MAX_REPEATED = 1 << 28
+MAX_REPEATED = 1 << 28
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
 
 STORAGES: dict[str, np.dtype[Any]] = {
@@ -200,7 +200,7 @@ def _as_array(tensor: _Tensor, data: memoryview, big_endian: bool) -> Array:
         last = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.strides, strict=True))
         if (tensor.offset + last + 1) * item > data.nbytes:
             raise CheckpointError("has a tensor that reaches beyond its storage; it is damaged")
-        if count * item > max(data.nbytes, _MAX_REPEATED):
+        if count * item > max(data.nbytes, MAX_REPEATED):
             raise CheckpointError(f"has a tensor of shape {list(tensor.shape)} far larger than its storage")
     dtype = tensor.dtype.newbyteorder(">") if big_endian else tensor.dtype
     strides = tuple(stride * item for stride in tensor.strides)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import mmap
 from typing import BinaryIO
 
 import numpy as np
@@ -10,14 +11,18 @@ import numpy as np
 from weight_convert.errors import CheckpointError
 
 _MAX_LINE = 512
+_ALIGNMENT = 16  # of complex128, the largest number
+_MAPPED_FROM = 4096
 
 
 class FileSource:
     """Reads a pickle from ``file``, from where it stands up to ``end``."""
 
-    def __init__(self, file: BinaryIO, end: int) -> None:
+    def __init__(self, file: BinaryIO, end: int, mapped: mmap.mmap | None = None) -> None:
+        """Read ``file``; long aligned runs of bytes are taken from ``mapped``, the same file mapped copy-on-write."""
         self._file = file
         self._end = end
+        self._mapped = mapped
         self._left = end - file.tell()
 
     @classmethod
@@ -41,7 +46,11 @@ class FileSource:
 
     def bulk(self, size: int) -> memoryview:
         """Exactly ``size`` bytes, writable and aligned for any dtype."""
+        start = self.tell()
         self._take(size)
+        if self._mapped is not None and size >= _MAPPED_FROM and start % _ALIGNMENT == 0:
+            self._file.seek(start + size)
+            return memoryview(self._mapped)[start : start + size]
         buffer = np.empty(size, np.uint8)
         view = memoryview(buffer)  # type: ignore[arg-type]
         got = self._file.readinto(view) if size else 0  # type: ignore[attr-defined]

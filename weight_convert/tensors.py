@@ -14,7 +14,7 @@ import numpy as np
 
 from weight_convert.admitted import BFLOAT16
 from weight_convert.errors import CheckpointError
-from weight_convert.pth import DTYPES
+from weight_convert.pth import DTYPES, MAX_REPEATED
 from weight_convert.tree import Array, join, rebuild
 from weight_convert.unpickle import FAULTS
 
@@ -73,6 +73,8 @@ def _tensor_to_numpy(tensor: Any, place: str) -> Array:
 
     if tensor.layout != torch.strided or tensor.is_quantized or str(tensor.dtype).split(".")[1] not in DTYPES:
         raise CheckpointError(f"{place} is a tensor of {tensor.dtype}, {tensor.layout}, which NumPy cannot hold")
+    if tensor.nbytes > max(tensor.untyped_storage().nbytes(), MAX_REPEATED):
+        raise CheckpointError(f"has a tensor of shape {list(tensor.shape)} far larger than its storage, at {place}")
     tensor = tensor.detach().resolve_conj().resolve_neg()
     if tensor.dtype == torch.bfloat16:
         return tensor.view(torch.int16).numpy().view(BFLOAT16)  # type: ignore[no-any-return]

@@ -83,11 +83,12 @@ class _Rebuilder:
 
 
 def check_key(key: object, place: str) -> None:
-    """Refuse a dictionary key that is not a string, bytes, a number, None or a tuple of those."""
-    if isinstance(key, tuple):
-        for part in key:
-            check_key(part, place)
-    elif not isinstance(key, SCALARS):
+    """Refuse a dictionary key that is not a string, bytes, a number, None or a tuple of those.
+
+    Tuples of tuples are refused: hashing one that refers to another twice, sixty times over, would never end.
+    """
+    parts = key if type(key) is tuple else (key,)
+    if not all(isinstance(part, SCALARS) for part in parts):
         raise CheckpointError(f"{place or 'the top'} has a key of type {type(key).__name__}; use strings or numbers")
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from weight_convert.errors import CheckpointError
+from weight_convert.tree import check_key
 
 Builder = Callable[..., Any]
 MAX_INTEGER_BYTES = 1024
@@ -144,8 +145,8 @@ class _Machine:
         build = self.table.get((module, name))
         if build is None:
             raise CheckpointError(
-                f"asks for {module}.{name}, which reading does not admit: only arrays, containers, numbers, strings "
-                "and argparse.Namespace are. Save again without it"
+                f"asks for {_printable(f'{module}.{name}')}, which reading does not admit: only arrays, containers, "
+                "numbers, strings and argparse.Namespace are. Save again without it"
             )
         self.push(Global(module, name, build))
 
@@ -188,6 +189,7 @@ class _Machine:
         if len(pairs) % 2:
             raise CheckpointError("damaged pickle (a key without a value)")
         for key, value in zip(pairs[::2], pairs[1::2], strict=True):
+            check_key(key, "a dictionary")
             target[key] = value
 
     def persistent_id(self) -> None:
@@ -199,6 +201,13 @@ class _Machine:
         number = self.number("<B")
         if number > 5:
             raise CheckpointError(f"pickle protocol {number}, newer than 5")
+
+
+def _printable(name: str) -> str:
+    """A name for a message: short, and without characters that a terminal would act on."""
+    text = name.encode("ascii", "backslashreplace").decode()
+    text = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+    return text if len(text) <= 100 else f"{text[:100]}..."
 
 
 def _make_steps() -> dict[bytes, Callable[[_Machine], None]]:
@@ -242,7 +251,7 @@ def _make_steps() -> dict[bytes, Callable[[_Machine], None]]:
         b"u": lambda s: s.items(s.to_mark()),
         b"\x8f": lambda s: s.push(set()),
         b"\x90": lambda s: _update(s, s.to_mark()),
-        b"\x91": lambda s: s.push(frozenset(s.to_mark())),
+        b"\x91": lambda s: s.push(frozenset(members(s.to_mark()))),
         b"h": lambda s: s.push(s.memo[s.number("<B")]),
         b"j": lambda s: s.push(s.memo[s.number("<I")]),
         b"q": lambda s: s.remember(s.number("<B")),
@@ -257,12 +266,23 @@ def _make_steps() -> dict[bytes, Callable[[_Machine], None]]:
     }
 
 
+def members(values: Any) -> Any:
+    """The values, if all of them may be members of a set.
+
+    Raises:
+        CheckpointError: one is not a string, a number or a flat tuple.
+    """
+    for value in values:
+        check_key(value, "a set")
+    return values
+
+
 def _append(machine: _Machine, values: list[Any]) -> None:
     machine.top(list).extend(values)
 
 
 def _update(machine: _Machine, values: list[Any]) -> None:
-    machine.top(set).update(values)
+    machine.top(set).update(members(values))
 
 
 _STEPS = _make_steps()

@@ -12,6 +12,7 @@ import pytest
 import weight_convert
 from weight_convert import cli, read, write
 from weight_convert.convert import compare, convert
+from weight_convert.measure import measure
 
 TREE = {"model": {"w": np.arange(6, dtype="f4"), "h": np.ones(2, "f2")}, "epoch": 1}
 
@@ -127,6 +128,9 @@ def test_bench_of_a_file_as_large_as_r50(tmp_path, capsys, source, destination):
     assert command(tmp_path / source, tmp_path / destination, "--bench", "--json") == 0
     bench = json.loads(capsys.readouterr().out)["bench"]
     assert bench["file_bytes"] > 160e6
-    assert bench["peak_bytes"] < 2.5 * bench["file_bytes"]
-    assert bench["seconds"] <= 3 * bench["copy_seconds"]
+    assert bench["peak_bytes"] < 1.3 * bench["file_bytes"]
+    ratios = [bench["seconds"] / bench["copy_seconds"]]
+    while ratios[-1] > 3 and len(ratios) < 4:  # a busy machine can only make it look slower
+        ratios.append(measure(tmp_path / source, tmp_path / destination).ratio)
+    assert ratios[-1] <= 3, ratios
     assert sorted(os.listdir(tmp_path)) == sorted([source, destination])

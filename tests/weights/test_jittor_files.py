@@ -15,7 +15,8 @@ import sys, argparse
 import detr_jt, jittor as jt, numpy as np
 jt.save({
     "model": {"w": jt.array(np.arange(6, dtype="f4").reshape(2, 3)), "h": jt.array(np.ones(3, "f2")),
-              "e": jt.zeros((0, 3)), "b": jt.array(np.array([True, False])), "d": jt.array(np.ones(2), dtype="float64")},
+              "e": jt.zeros((0, 3)), "b": jt.array(np.array([True, False])),
+              "d": jt.array(np.ones(2), dtype="float64")},
     "epoch": 3, "args": argparse.Namespace(x=1), "np": np.arange(3),
 }, sys.argv[1])
 """
@@ -54,7 +55,7 @@ def test_a_file_of_jt_save_with_vars_inside(tmp_path):
 
 
 def test_jittor_loads_what_we_write(tmp_path):
-    names = "float16 float32 float64 int32 int64 uint8 bool complex64 bfloat16".split()
+    names = ["float16", "float32", "float64", "int32", "int64", "uint8", "bool", "complex64", "bfloat16"]
     model = {name: np.eye(2).astype(ml_dtypes.bfloat16 if name == "bfloat16" else name) for name in names}
     write({"model": model, "epoch": 3, "args": argparse.Namespace(x=[1])}, tmp_path / "whole.pkl")
     weight = np.arange(6, dtype="f4").reshape(2, 3)

@@ -50,7 +50,7 @@ def test_a_leaf_that_cannot_be_written_is_named(tmp_path, name, leaf, what):
 
 @pytest.mark.parametrize("bad", [b"", frozenset([1]), np.ones(2, np.longdouble)])
 def test_pth_refuses_what_the_restricted_loader_would(tmp_path, bad):
-    with pytest.raises(CheckpointError, match="args/x .*PyTorch|args/x .*torch.load"):
+    with pytest.raises(CheckpointError, match=r"args/x .*(PyTorch|torch\.load)"):
         write({"args": {"x": bad}}, tmp_path / "a.pth")
     assert os.listdir(tmp_path) == []
 
