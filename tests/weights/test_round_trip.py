@@ -98,6 +98,15 @@ def test_three_formats_in_a_row_end_at_the_beginning(tmp_path):
     assert same(previous, tree)
 
 
+def test_large_arrays_in_a_pkl_lie_aligned_wherever_they_begin(tmp_path):
+    for length in range(1, 130):
+        array = np.random.default_rng(length).integers(256, size=5000, dtype=np.uint8)
+        write({"x" * length: array}, tmp_path / "a.pkl")
+        data = (tmp_path / "a.pkl").read_bytes()
+        assert data.index(array.tobytes()) % 64 == 0
+        assert same(pickle.loads(data), {"x" * length: array}) and same(read(tmp_path / "a.pkl"), {"x" * length: array})
+
+
 @pytest.mark.parametrize("suffix", [".pth", ".pkl"])
 def test_tied_weights_stay_tied(tmp_path, suffix):
     weight = np.arange(1000, dtype=np.float32)
