@@ -67,17 +67,17 @@ class Worker:
         self._ready = self._pending = False
         self._built: tuple[dict[str, Any], int] | None = None
 
-    def build(self, args: argparse.Namespace, weights: Path, mutant: str = "", native: bool = False) -> None:
+    def build(self, args: argparse.Namespace, weights: Path, mutant: str = "", twin: bool = False) -> None:
         """Ask for a model, unless it is the one that stands; ``wait_built`` waits for it.
 
         Args:
             args: options of the detector (``detr_common.options``).
             weights: the checkpoint to load.
             mutant: name of a fault to plant (``parity.mutants``), for Jittor only.
-            native: compute without oneDNN and cuDNN, PyTorch's other code path; for PyTorch only.
+            twin: compute without oneDNN and cuDNN, from weights moved by one ulp; for PyTorch only.
         """
-        self.label = f"{self.framework} {args.dtype}{'-native' if native else ''}"
-        request = {"do": "build", "args": vars(args), "weights": str(weights), "mutant": mutant, "native": native}
+        self.label = f"{self.framework} {args.dtype}{'-twin' if twin else ''}"
+        request = {"do": "build", "args": vars(args), "weights": str(weights), "mutant": mutant, "twin": twin}
         stamp = weights.stat().st_mtime_ns if weights.exists() else 0
         if (request, stamp) != self._built:
             self._built = request, stamp

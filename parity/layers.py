@@ -18,7 +18,7 @@ import numpy.typing as npt
 from detr_common.errors import InputError
 from parity.ahead import ReadAhead
 from parity.client import Worker, WorkerError
-from parity.judge import OTHER_PATH, PORT, REFERENCE, RUNS, Judge, Run
+from parity.judge import PORT, REFERENCE, RUNS, TWIN, Judge, Run
 from parity.policy import Calibrated32, Exact64
 from parity.trace import Array, Entry, Manifest, TraceWriter
 from parity.verdict import LayersVerdict
@@ -55,7 +55,7 @@ class LayersJob:
         framework, arithmetic = run
         args = argparse.Namespace(**{**vars(self.args), "dtype": arithmetic.split("-")[0]})
         weights = self.port_weights if framework == PORT and self.port_weights else self.weights
-        worker.build(args, weights, self.mutant if framework == PORT else "", native=run == OTHER_PATH)
+        worker.build(args, weights, self.mutant if framework == PORT else "", twin=run == TWIN)
 
 
 class LayersSession:

@@ -29,21 +29,23 @@ class Exact64:
 class Calibrated32:
     """Float32 against the float64 truth: the port may be little less accurate than the reference itself.
 
-    The reference's own error is the larger one of two code paths of PyTorch (``parity.judge``).
+    The reference's own error is the larger one of PyTorch and its twin (``parity.judge``).
 
     The norm of the error over the tensor may be ``factor`` times the reference's own. Its largest single element, which
-    is a noisier figure, may be ``factor_max`` times. Errors of the reference count as no smaller than a floor, below
-    which a ratio says nothing.
+    is a noisier figure, may be ``factor_max`` times; so may the norm of a tensor of few elements, which is as noisy.
+    Errors of the reference count as no smaller than a floor, below which a ratio says nothing.
 
     Attributes:
         factor: bound of the ratio of norms.
         factor_max: bound of the ratio of the largest elements.
+        few: number of elements below which the norm is judged by ``factor_max``.
         floor_ulps: floor, in units of float32 rounding of the tensor's scale.
         floor_flips: floor for integers: the fraction of elements that a near tie may flip.
     """
 
     factor: float = 2.0
     factor_max: float = 4.0
+    few: int = 1000
     floor_ulps: float = 4.0
     floor_flips: float = 0.01
 
@@ -61,7 +63,11 @@ class Calibrated32:
     def accepts(self, port: Error, reference: Error) -> bool:
         """Whether both ratios are within their bounds."""
         by_norm, by_element = self.ratios(port, reference)
-        return by_norm <= self.factor and by_element <= self.factor_max
+        return by_norm <= self.bound(port.size) and by_element <= self.factor_max
+
+    def bound(self, size: int) -> float:
+        """Return the bound of the ratio of norms for a tensor of ``size`` elements."""
+        return self.factor if size >= self.few else self.factor_max
 
 
 def _over(error: float, allowed: float) -> float:

@@ -99,20 +99,28 @@ class LayersVerdict:
 
     @property
     def worst_ratio(self) -> float:
-        """Largest float32 ratio of norms."""
-        return max((j.ratio for j in self.judgements if j.ratio is not None), default=0.0)
+        """Largest float32 ratio of norms, of tensors that are not small."""
+        large = (j for j in self.judgements if j.error64 and j.error64.size >= self.calibrated.few)
+        return max((j.ratio for j in large if j.ratio is not None), default=0.0)
 
     @property
     def worst_ratio_max(self) -> float:
-        """Largest float32 ratio of single elements."""
-        return max((j.ratio_max for j in self.judgements if j.ratio_max is not None), default=0.0)
+        """Largest float32 ratio of single elements, and of norms of small tensors."""
+        elements = [j.ratio_max for j in self.judgements if j.ratio_max is not None]
+        small = [
+            j.ratio
+            for j in self.judgements
+            if j.ratio is not None and j.error64 and j.error64.size < self.calibrated.few
+        ]
+        return max([*elements, *small], default=0.0)
 
     def worst_first(self) -> list[Judgement]:
         """Return the judgements, failed ones first, each group by its nearness to its bound."""
 
         def nearness(judgement: Judgement) -> tuple[bool, float]:
             exact = judgement.error64.relative / self.exact.bound if judgement.error64 else 0.0
-            return bool(judgement.problems), max(exact, (judgement.ratio or 0.0) / self.calibrated.factor)
+            size = judgement.error64.size if judgement.error64 else 0
+            return bool(judgement.problems), max(exact, (judgement.ratio or 0.0) / self.calibrated.bound(size))
 
         return sorted(self.judgements, key=nearness, reverse=True)
 

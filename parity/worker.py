@@ -54,7 +54,7 @@ def _serve(adapter: Adapter, requests: BinaryIO, answers: BinaryIO) -> None:
 
 def _answer(adapter: Adapter, request: dict[str, Any], images: list[Array], answers: BinaryIO) -> None:
     if request["do"] == "build":
-        adapter.build(argparse.Namespace(**request["args"]), Path(request["weights"]), request["native"])
+        adapter.build(argparse.Namespace(**request["args"]), Path(request["weights"]), request["twin"])
         if request["mutant"]:
             adapter.plant(request["mutant"])
         send(answers, {"kind": "built", "modules": adapter.modules(), "environment": adapter.environment()})

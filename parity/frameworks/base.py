@@ -29,13 +29,13 @@ class Adapter(Protocol):
     def environment(self) -> dict[str, str]:
         """Return versions and flags, for the manifest."""
 
-    def build(self, args: argparse.Namespace, weights: Path, native: bool = False) -> None:
+    def build(self, args: argparse.Namespace, weights: Path, twin: bool = False) -> None:
         """Build the detector in evaluation mode and load weights into it.
 
         Args:
             args: options of the detector.
             weights: the checkpoint.
-            native: compute by the framework's other code path, without oneDNN and cuDNN.
+            twin: compute without oneDNN and cuDNN, from weights moved by one ulp.
 
         Raises:
             InputError: the weights do not fit.

@@ -37,10 +37,10 @@ class JittorAdapter:
             "cache": jt.flags.cache_path,
         }
 
-    def build(self, args: argparse.Namespace, weights: Path, native: bool = False) -> None:
+    def build(self, args: argparse.Namespace, weights: Path, twin: bool = False) -> None:
         """Build the detector in evaluation mode and load weights into it."""
-        if native:
-            raise ValueError("Jittor has one code path; the other is for measuring PyTorch's own noise")
+        if twin:
+            raise ValueError("only PyTorch has a twin, which measures its own noise")
         self.args = args
         self.model, _, self.postprocessors = detr_jt.build_model(args)
         # Not eval(), which stops every gradient for good.

@@ -34,16 +34,18 @@ class TorchAdapter:
             "cuda": str(torch.cuda.is_available()),
         }
 
-    def build(self, args: argparse.Namespace, weights: Path, native: bool = False) -> None:
+    def build(self, args: argparse.Namespace, weights: Path, twin: bool = False) -> None:
         """Build the detector in evaluation mode and load weights into it."""
         if args.device == "cuda":
             # Jittor computes in full float32; TF32 would be another arithmetic.
             torch.backends.cudnn.allow_tf32 = False
-        torch.backends.mkldnn.enabled = torch.backends.cudnn.enabled = not native
+        torch.backends.mkldnn.enabled = torch.backends.cudnn.enabled = not twin
         self.args = args
         self.model, _, self.postprocessors = detr_pt.build_model(args)
         self.model.eval()
         detr_pt.load_weights(self.model, weights)
+        if twin:
+            move_by_one_ulp(self.model)
 
     def modules(self) -> list[str]:
         """Return the names of all modules, post-processing included."""
@@ -96,6 +98,16 @@ class TorchAdapter:
         finally:
             for handle in handles:
                 handle.remove()
+
+
+def move_by_one_ulp(model: nn.Module) -> None:
+    """Move every weight to a neighbouring number, up or down by a seeded coin."""
+    coin = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for weight in model.parameters():
+            up = torch.rand(weight.shape, generator=coin) < 0.5
+            towards = torch.where(up, torch.inf, -torch.inf).to(weight)
+            weight.copy_(torch.nextafter(weight, towards))
 
 
 def to_numpy(tensor: torch.Tensor) -> Array:

@@ -26,14 +26,19 @@ class Mutant:
 
 
 _BODY = "backbone.0.body"
+_R50: dict[str, object] = {"backbone": "resnet50"}
 _ENCODER = "transformer.encoder.layers"
 _DECODER = "transformer.decoder.layers"
 
 _LAYERS = (
     Mutant("conv-padding-missing", f"{_BODY}.layer4.1.conv2", "a 3x3 convolution of the last stage pads nothing"),
-    Mutant("conv-padding-asymmetric", f"{_BODY}.layer4.2.conv2", "it pads two pixels at one side, none at the other"),
-    Mutant("conv-stride-on-1x1", f"{_BODY}.layer2.0.conv1", "a stage strides in its 1x1 convolution (ResNet v1)"),
-    Mutant("dilation-dropped", f"{_BODY}.layer4.1.conv2", "DC5 without dilation", {"dilation": True}),
+    Mutant(
+        "conv-padding-asymmetric",
+        f"{_BODY}.layer3.1.conv2",
+        "a 3x3 convolution pads two pixels at one side, none at the other",
+    ),
+    Mutant("conv-stride-on-1x1", f"{_BODY}.layer2.0.conv1", "a stage strides in its 1x1 convolution (ResNet v1)", _R50),
+    Mutant("dilation-dropped", f"{_BODY}.layer4.1.conv2", "DC5 without dilation", {**_R50, "dilation": True}),
     Mutant("batchnorm-eps", f"{_BODY}.layer2.1.bn1", "frozen batch norm with eps 1e-6 for 1e-5"),
     Mutant("batchnorm-statistics-reset", f"{_BODY}.layer3.0.bn2", "statistics left at mean 0 and variance 1"),
     Mutant("mask-bilinear", "backbone.0", "the padding mask is downsampled bilinearly; any part counts as padding"),
@@ -57,7 +62,7 @@ _LAYERS = (
     Mutant("memory-pos-missing", f"{_DECODER}.0", "positions are not added to the keys of cross-attention"),
     Mutant("queries-permuted", "query_embed", "two object queries are exchanged"),
     Mutant("aux-order-reversed", "(root)", "auxiliary outputs from the last layer to the first", {"dec_layers": 3}),
-    Mutant("no-object-kept", "postprocess", "'no object' takes part in the best class"),
+    Mutant("no-object-kept", "postprocess", "'no object' takes part in the best class", {"num_queries": 100}),
     Mutant("box-width-height-swapped", "postprocess", "boxes are scaled by (height, width)"),
 )
 

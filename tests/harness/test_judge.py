@@ -25,7 +25,14 @@ def run(
     for name, truth in VALUES.items():
         for framework, dtype in RUNS:
             noise = 0 if dtype == "float64" else 1e-7 * np.sin(np.arange(20)).reshape(4, 5)
-            entry = Entry(f"forward/{name}", name, f"{name}.py:1", (truth + noise).astype(dtype.split("-")[0]), "", "0 = argument 0")
+            entry = Entry(
+                f"forward/{name}",
+                name,
+                f"{name}.py:1",
+                (truth + noise).astype(dtype.split("-")[0]),
+                "",
+                "0 = argument 0",
+            )
             change = (changes or {}).get((framework, dtype, name), entry)
             if callable(change):
                 change = change(entry)
@@ -68,7 +75,7 @@ def test_a_tensor_that_one_side_lacks_fails_and_comes_first() -> None:
 
 
 def test_a_tensor_that_only_the_port_has_fails() -> None:
-    verdict = run({(REFERENCE, dtype, "c"): None for dtype in ("float32", "float32-native", "float64")})
+    verdict = run({(REFERENCE, dtype, "c"): None for dtype in ("float32", "float32-twin", "float64")})
     assert not verdict and verdict.unexpected == ["forward/c"]
 
 

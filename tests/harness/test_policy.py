@@ -32,6 +32,15 @@ def test_float32_is_judged_by_the_references_own_error(port: Error, reference: E
     assert Calibrated32().accepts(port, reference) is accepted
 
 
+def test_the_norm_of_few_elements_is_judged_like_a_single_element() -> None:
+    def few(rms: float, size: int) -> Error:
+        return Error(1e-6, rms, scale=1.0, truth_rms=1.0, mismatches=0, size=size)
+
+    policy = Calibrated32()
+    assert policy.accepts(few(3.9e-6, 999), few(1e-6, 999)) and not policy.accepts(few(4.1e-6, 999), few(1e-6, 999))
+    assert not policy.accepts(few(2.1e-6, 1000), few(1e-6, 1000))
+
+
 def test_an_exact_reference_counts_as_a_few_roundings() -> None:
     exact = error(0.0, 0.0)
     assert Calibrated32().accepts(error(7 * ULP32, 7 * ULP32), exact)

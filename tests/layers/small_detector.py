@@ -1,3 +1,11 @@
-"""Options of a detector whose transformer is small; the backbone is the real one."""
+"""Options of a small detector."""
 
-SMALL = {"enc_layers": 2, "dec_layers": 2, "hidden_dim": 64, "nheads": 4, "dim_feedforward": 128, "num_queries": 20}
+SMALL = {
+    "backbone": "resnet18",
+    "enc_layers": 2,
+    "dec_layers": 2,
+    "hidden_dim": 64,
+    "nheads": 4,
+    "dim_feedforward": 128,
+    "num_queries": 20,
+}

@@ -44,8 +44,8 @@ def test_layers_pass_on_a_users_photograph_and_checkpoint(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     weights, photograph = tmp_path / "mine.pkl", fixtures.photographs()[0]
-    weight_convert.write({"model": fixtures.state_dict(default_args(backbone="resnet18", **SMALL))}, weights)
-    arguments = ["layers", "--backbone", "resnet18", *OPTIONS, "--image", str(photograph), "--weights", str(weights)]
+    weight_convert.write({"model": fixtures.state_dict(default_args(**SMALL))}, weights)
+    arguments = ["layers", *OPTIONS, "--image", str(photograph), "--weights", str(weights)]
     assert call(monkeypatch, *arguments, "--size", "64", "--keep", str(tmp_path / "traces")) == 0
     said = capsys.readouterr().out
     assert "PASS" in said and "0 missing" in said and "transformer.encoder.layers.1" in said
@@ -55,7 +55,7 @@ def test_layers_pass_on_a_users_photograph_and_checkpoint(
 def test_json_is_one_object_and_a_planted_fault_is_exit_code_1(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["layers", "--backbone", "resnet18", *OPTIONS, "--size", "64", "--json", "--mutant", "layernorm-eps"]
+    arguments = ["layers", *OPTIONS, "--size", "64", "--json", "--mutant", "layernorm-eps"]
     assert call(monkeypatch, *arguments) == 1
     verdict = json.loads(capsys.readouterr().out)
     assert verdict["passed"] is False
@@ -132,14 +132,14 @@ def test_unusable_checkpoints_are_refused_by_the_workers(
 ) -> None:
     path = tmp_path / "weights.pth"
     make(path)
-    job = LayersJob(default_args(backbone="resnet18", **SMALL), path, photograph_batch([], 64))
+    job = LayersJob(default_args(**SMALL), path, photograph_batch([], 64))
     with pytest.raises(InputError, match=r"weights\.pth"):
         lab.session.compare(job)
     assert not Path("HOSTILE_RAN").exists()
 
 
 def test_names_that_do_not_fit_are_listed_and_the_session_goes_on(lab: Any, tmp_path: Path) -> None:
-    job = lab.job(size=64, backbone="resnet18", **SMALL)
+    job = lab.job(size=64, **SMALL)
     state = dict(weight_convert.read_state_dict(job.weights))
     del state["class_embed.bias"]
     state["query_embed.weight"] = state["query_embed.weight"][:3]

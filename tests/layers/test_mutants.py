@@ -23,7 +23,9 @@ def test_fault_is_found_where_it_sits(lab: Any, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"dilation": True}, {"position_embedding": "learned"}, {"dec_layers": 3}], ids=str
+    "options",
+    [{}, {"backbone": "resnet50", "dilation": True}, {"position_embedding": "learned"}, {"dec_layers": 3}],
+    ids=str,
 )
 @pytest.mark.parametrize("size", [64, 96])
 def test_clean_twin_raises_no_alarm(lab: Any, options: dict[str, Any], size: int) -> None:
