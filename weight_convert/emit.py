@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from weight_convert import bfloat
 from weight_convert.admitted import BFLOAT16
 from weight_convert.tree import Array
 
@@ -39,12 +40,19 @@ class _Hashed:
 
 
 def save(tree: object, file: BinaryIO) -> None:
-    """Write a tree as ``jittor.save`` does: pickle of protocol 4, SHA-1, mark. The tree comes from `tree.rebuild`."""
+    """Write a tree as ``jittor.save`` does: pickle of protocol 4, SHA-1, mark. The tree comes from `tree.rebuild`.
+
+    A note on bfloat16 (see `bfloat`) stands between the pickle and its SHA-1, if there is anything to note.
+    """
     out = _Hashed(file)
     emitter = _Emitter(out)
     out.write(b"\x80\x04")
     emitter.node(tree)
     out.write(b".")
+    if emitter.bfloats:
+        out.write(b"\x80\x04")
+        _Emitter(out).node(bfloat.note(emitter.bfloats))
+        out.write(b".")
     file.write(out.digest.digest())
     file.write(JITTOR_END)
 
@@ -56,6 +64,8 @@ class _Emitter:
         self._names: dict[str, int] = {}
         self._shared: dict[int, int] = {}
         self._count = 0
+        self._arrays = 0
+        self.bfloats: list[int] = []  # which of the arrays written are bfloat16
 
     def _memoize(self) -> int:
         self._write(b"\x94")
@@ -142,6 +152,10 @@ class _Emitter:
 
     def _array(self, array: Array) -> None:
         """What NumPy's own pickling writes, without its copy of the numbers."""
+        if array.dtype == BFLOAT16:
+            self.bfloats.append(self._arrays)
+            array = bfloat.widen(array)
+        self._arrays += 1
         self._name("numpy.core.multiarray._reconstruct")
         self._name("numpy.ndarray")
         self._write(b"K\x00\x85C\x01b\x87R(K\x01(")
@@ -159,10 +173,6 @@ class _Emitter:
 
     def _dtype(self, dtype: np.dtype[Any]) -> None:
         self._name("numpy.dtype")
-        if dtype == BFLOAT16:
-            self._name("ml_dtypes.bfloat16")
-            self._write(b"\x89\x88\x87R")
-            return
         self._scalar(dtype.str[1:])
         self._write(b"\x89\x88\x87R(K\x03")
         self._scalar("|" if dtype.itemsize == 1 else "<")

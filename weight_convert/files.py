@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib.util
+import itertools
 import mmap
 import os
 import tempfile
@@ -15,7 +16,7 @@ from typing import Any, BinaryIO, Literal
 
 import numpy as np
 
-from weight_convert import admitted, emit, pth, tensorfile, unpickle
+from weight_convert import admitted, bfloat, emit, pth, tensorfile, unpickle
 from weight_convert.errors import CheckpointError
 from weight_convert.source import FileSource
 from weight_convert.tree import Array, rebuild
@@ -35,7 +36,7 @@ def read(path: str | os.PathLike[str], loader: Loader = "auto") -> Any:
     Args:
         path: ``.pth`` of either of PyTorch's formats, ``.pkl`` as ``jittor.save``, ``pickle.dump`` or `write` made it,
             or ``.safetensors``.
-        loader: for ``.pth``: "torch" is PyTorch's restricted loader, "numpy" a reader of our own that needs no PyTorch,
+        loader: for ``.pth``: "torch" is PyTorch's restricted loader (what it does not know is left to ours), "numpy" a reader of our own that needs no PyTorch,
             "auto" the first where PyTorch is installed, else the second. Both give the same arrays.
 
     Returns:
@@ -57,7 +58,10 @@ def read(path: str | os.PathLike[str], loader: Loader = "auto") -> Any:
         if loader == "torch" or (loader == "auto" and _has_torch()):
             from weight_convert import tensors
 
-            return tensors.load(path, kind == "pth")
+            with contextlib.suppress(tensors.UnknownName):
+                return tensors.load(path, kind == "pth")
+            # Our own reader knows NumPy's numbers too, which training scripts leave among the losses, and it says more
+            # clearly what a hostile file asks for; it runs as little.
         return pth.read_zip(file, data) if kind == "pth" else pth.read_legacy(file, data)
 
 
@@ -103,7 +107,7 @@ def write(tree: object, path: str | os.PathLike[str]) -> None:
     Args:
         tree: what `read` returns. NumPy scalars become 0-d arrays.
         path: ``.pth``, ``.pt``, ``.bin``: written by ``torch.save``, which must be installed. ``.pkl``: read by
-            ``jittor.load`` and ``pickle.load``. ``.safetensors``: flat dict of arrays only. An existing
+            ``jittor.load`` and ``pickle.load``, bfloat16 as float32 of the same values. ``.safetensors``: flat dict of arrays only. An existing
             file is replaced.
 
     Raises:
@@ -190,24 +194,35 @@ def _opened(path: Path) -> Iterator[tuple[BinaryIO, Any]]:
 
 def _read_pickle(file: BinaryIO, data: mmap.mmap) -> Any:
     if data[-8:] != emit.JITTOR_END or len(data) <= 28:
-        return _parse_pickle(file, data, len(data))
+        return _parse_pickle(file, data, len(data), may_note=False)
     end = len(data) - 28
     # Beside the parsing, which is safe on any bytes; a wrong checksum is what the user is told of either way.
     with ThreadPoolExecutor(1) as pool:
         digest = pool.submit(_sha1, file.fileno(), end)
         try:
-            return _parse_pickle(file, data, end)
+            return _parse_pickle(file, data, end, may_note=True)
         finally:
             if digest.result() != data[end : end + 20]:
                 raise CheckpointError("is damaged: its checksum does not match; fetch or save it again")
 
 
-def _parse_pickle(file: BinaryIO, data: mmap.mmap, end: int) -> Any:
+def _parse_pickle(file: BinaryIO, data: mmap.mmap, end: int, may_note: bool) -> Any:
     source = FileSource(file, end, data)
     tree = unpickle.load(source, admitted.TABLE)
+    bfloats: frozenset[int] = frozenset()
+    if may_note and source.tell() < end:
+        bfloats = bfloat.noted(unpickle.load(source, {}))
     if source.tell() != end:
         raise CheckpointError("is cut off in its checksum, or something follows its pickle; fetch or save it again")
-    return rebuild(tree, admitted.leaf)
+    count = itertools.count()
+
+    def leaf(value: Any, place: str) -> Any:
+        found = admitted.leaf(value, place)
+        if not isinstance(value, admitted.Pending):
+            return found
+        return bfloat.narrow(found) if next(count) in bfloats else found
+
+    return rebuild(tree, leaf)
 
 
 def _sha1(descriptor: int, end: int) -> bytes:
@@ -244,6 +259,7 @@ def _replace(path: Path, fill: Callable[[BinaryIO], None]) -> None:
         raise CheckpointError("is a directory; name a file")
     if not path.parent.is_dir():
         raise CheckpointError(f"the folder {path.parent} does not exist; make it first")
+    path = path.resolve()  # a link stays one; what it points to is replaced
     handle, name = tempfile.mkstemp(prefix=f".{path.name[:100]}.", suffix=".part", dir=path.parent)
     os.close(handle)
     part = Path(name)

@@ -19,6 +19,10 @@ from weight_convert.tree import Array, join, rebuild
 from weight_convert.unpickle import FAULTS
 
 
+class UnknownName(CheckpointError):
+    """PyTorch's restricted loader met a class or function that it does not admit."""
+
+
 def warm_up() -> None:
     """Import PyTorch and what its first save and load import."""
     import torch
@@ -33,6 +37,7 @@ def load(path: Path, is_zip: bool) -> Any:
     """Read a ``.pth`` file with PyTorch's restricted loader; arrays of the zip format are mapped from the file.
 
     Raises:
+        UnknownName: PyTorch refuses it because of a class or function in it.
         CheckpointError: PyTorch refuses it.
     """
     import torch
@@ -43,8 +48,10 @@ def load(path: Path, is_zip: bool) -> Any:
                 "ignore", UserWarning
             )  # of old pickle protocols: they are read or refused all the same
             tree = torch.load(os.fspath(path), map_location="cpu", weights_only=True, mmap=is_zip)
-    except (pickle.UnpicklingError, RuntimeError, AssertionError, EOFError, OSError, *FAULTS) as fault:
+    except (pickle.UnpicklingError, RuntimeError, AssertionError, EOFError, OSError, LookupError, *FAULTS) as fault:
         text = " ".join(str(fault).split())
+        if isinstance(fault, pickle.UnpicklingError) and "GLOBAL" in text:
+            raise UnknownName(f"PyTorch's restricted loader refuses it: {_first_sentence(text)}") from fault
         raise CheckpointError(f"PyTorch's restricted loader refuses it: {_first_sentence(text)}") from fault
     return rebuild(tree, _to_numpy)
 

@@ -62,7 +62,7 @@ _LAYERS = (
     Mutant("memory-pos-missing", f"{_DECODER}.0", "positions are not added to the keys of cross-attention"),
     Mutant("queries-permuted", "query_embed", "two object queries are exchanged"),
     Mutant("aux-order-reversed", "(root)", "auxiliary outputs from the last layer to the first", {"dec_layers": 3}),
-    Mutant("no-object-kept", "postprocess", "'no object' takes part in the best class", {"num_queries": 100}),
+    Mutant("no-object-first", "postprocess", "'no object' is taken to be the first class, not the last"),
     Mutant("box-width-height-swapped", "postprocess", "boxes are scaled by (height, width)"),
 )
 

@@ -216,12 +216,11 @@ def _aux_reversed(model: Module) -> None:
     _override(model, execute)
 
 
-@_fault("no-object-kept")
-def _no_object_kept(postprocess: Module) -> None:
+@_fault("no-object-first")
+def _no_object_first(postprocess: Module) -> None:
     def execute(self: Module, original: Callable[..., Any], outputs: dict[str, Any], sizes: Any) -> Any:
         logits = outputs["pred_logits"]
-        spare = jt.full_like(logits[..., :1], -1e4)
-        return original({**outputs, "pred_logits": jt.concat((logits, spare), dim=-1)}, sizes)
+        return original({**outputs, "pred_logits": jt.concat((logits[..., 1:], logits[..., :1]), dim=-1)}, sizes)
 
     _override(postprocess, execute)
 

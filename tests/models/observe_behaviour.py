@@ -12,7 +12,7 @@ import fixtures
 
 VARIANTS = {
     "r18": {},
-    "learned": {"position_embedding": "learned"},
+    "learned": {"position_embedding": "learned", "nheads": 8},  # 8 ** -0.5 is no float32 number, 16 ** -0.5 is
     "pre-norm": {"pre_norm": True},
     "r50-dc5": {"backbone": "resnet50", "dilation": True},
 }

@@ -27,7 +27,18 @@ def test_pkl_keeps_every_tree_and_pickle_itself_reads_it(tree, tmp_path):
     write(tree, path)
     assert same(read(path), tree)
     with path.open("rb") as file:
-        assert same(pickle.load(file), tree)
+        assert same(pickle.load(file), widened(tree))
+
+
+def widened(tree):
+    """What a program without bfloat16 finds: float32 of the same values."""
+    if isinstance(tree, np.ndarray) and tree.dtype.name == "bfloat16":
+        return (tree.copy().view(np.uint16).astype(np.uint32) << 16).view(np.float32)
+    if isinstance(tree, argparse.Namespace):
+        return argparse.Namespace(**widened(vars(tree)))
+    if isinstance(tree, dict):
+        return {key: widened(value) for key, value in tree.items()}
+    return type(tree)(map(widened, tree)) if isinstance(tree, (list, tuple)) else tree
 
 
 def holds_empty_bytes(tree):
