@@ -36,8 +36,9 @@ def read(path: str | os.PathLike[str], loader: Loader = "auto") -> Any:
     Args:
         path: ``.pth`` of either of PyTorch's formats, ``.pkl`` as ``jittor.save``, ``pickle.dump`` or `write` made it,
             or ``.safetensors``.
-        loader: for ``.pth``: "torch" is PyTorch's restricted loader (what it does not know is left to ours), "numpy" a reader of our own that needs no PyTorch,
-            "auto" the first where PyTorch is installed, else the second. Both give the same arrays.
+        loader: for ``.pth``: "torch" is PyTorch's restricted loader (a file with names that it does not admit goes on
+            to ours), "numpy" a reader of our own that needs no PyTorch, "auto" the first where PyTorch is installed,
+            else the second. Both give the same arrays.
 
     Returns:
         dict, list, tuple, set and ``argparse.Namespace``, nested, with Python scalars, strings and NumPy arrays as
@@ -107,8 +108,8 @@ def write(tree: object, path: str | os.PathLike[str]) -> None:
     Args:
         tree: what `read` returns. NumPy scalars become 0-d arrays.
         path: ``.pth``, ``.pt``, ``.bin``: written by ``torch.save``, which must be installed. ``.pkl``: read by
-            ``jittor.load`` and ``pickle.load``, bfloat16 as float32 of the same values. ``.safetensors``: flat dict of arrays only. An existing
-            file is replaced.
+            ``jittor.load`` and ``pickle.load``, which find bfloat16 as float32 of the same values. ``.safetensors``:
+            flat dict of arrays only. An existing file is replaced.
 
     Raises:
         CheckpointError: the suffix is none of these, the format cannot hold a leaf (its place is named), PyTorch is

@@ -33,7 +33,8 @@ def test_pkl_keeps_every_tree_and_pickle_itself_reads_it(tree, tmp_path):
 def widened(tree):
     """What a program without bfloat16 finds: float32 of the same values."""
     if isinstance(tree, np.ndarray) and tree.dtype.name == "bfloat16":
-        return (tree.copy().view(np.uint16).astype(np.uint32) << 16).view(np.float32)
+        bits = np.frombuffer(tree.tobytes(), np.uint16).astype(np.uint32) << 16
+        return bits.view(np.float32).reshape(tree.shape)
     if isinstance(tree, argparse.Namespace):
         return argparse.Namespace(**widened(vars(tree)))
     if isinstance(tree, dict):
