@@ -20,7 +20,7 @@ def photograph_batch(paths: Sequence[Path], size: int) -> list[npt.NDArray[np.fl
         size: pixels of the shorter side.
 
     Returns:
-        float32 [3, H, W] each. Where all would be of one size, a narrower cut of the first is added.
+        float32 [3, H, W] each. Where all fill the same cells of the feature map, a narrower cut of the first is added.
 
     Raises:
         InputError: a file is not a readable photograph.
@@ -28,7 +28,7 @@ def photograph_batch(paths: Sequence[Path], size: int) -> list[npt.NDArray[np.fl
     if not paths:
         return fixtures.batch(size)
     images = [load_photograph(path, size=size) for path in paths]
-    if len({image.shape for image in images}) == 1:
+    if len({(-(-image.shape[1] // MIN_SIDE), -(-image.shape[2] // MIN_SIDE)) for image in images}) == 1:
         _, height, width = images[0].shape
         cut = max(MIN_SIDE, width * 3 // 4)
         images.append(np.ascontiguousarray(images[0][:, : max(MIN_SIDE, height * 7 // 8), :cut]))

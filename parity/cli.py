@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json as json_module
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -76,7 +77,7 @@ def layers_command(
     if json:
         print(json_module.dumps(verdict.as_dict(), indent=1))
     else:
-        print_layers(verdict, Console(), show)
+        _print(verdict, show)
     raise typer.Exit(exit_code(verdict))
 
 
@@ -89,6 +90,15 @@ def demo_command(
     console = Console()
     verdict = demo.run(out, size, console, run_layers)
     raise typer.Exit(exit_code(verdict))
+
+
+def _print(verdict: LayersVerdict, show: str | None) -> None:
+    try:
+        print_layers(verdict, Console(), show)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader had enough; the exit code still tells the verdict.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def run_layers(job: LayersJob) -> LayersVerdict:

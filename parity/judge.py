@@ -36,6 +36,7 @@ class Judge:
         self._waiting: dict[str, Versions] = {}
         self._judged: dict[str, Judgement] = {}
         self._order: dict[str, int] = {}
+        self._constant: list[str] = []
         self._arrived: dict[Run, int] = dict.fromkeys(RUNS, 0)
 
     def take(self, run: Run, entry: Entry) -> None:
@@ -47,14 +48,19 @@ class Judge:
         if run[0] == PORT or entry.name not in self._order:
             self._order[entry.name] = self._arrived[run]
         self._arrived[run] += 1
+        if (
+            run == TRUTH
+            and entry.array.dtype.kind == "b"
+            and entry.array.size
+            and entry.array.min() == entry.array.max()
+        ):
+            self._constant.append(entry.name)
         if len(versions) == len(RUNS):
             del self._waiting[entry.name]
             self._judged[entry.name] = self._judge(versions)
 
     def verdict(self, workers: dict[Run, Worker], settings: dict[str, Any]) -> LayersVerdict:
         """Return the verdict once all tensors are in."""
-        one_sided = {name: self._one_sided(versions) for name, versions in self._waiting.items()}
-        judged = {**self._judged, **one_sided}
         called = {
             framework: {_module(name) for name in self._judged}
             | {
@@ -64,10 +70,13 @@ class Judge:
             }
             for framework in (REFERENCE, PORT)
         }
+        one_sided = {name: self._one_sided(versions, called) for name, versions in self._waiting.items()}
+        judged = {**self._judged, **one_sided}
         modules = {framework: workers[framework, "float64"].modules for framework in called}
         return LayersVerdict(
             judgements=[judged[name] for name in sorted(judged, key=self._place(judged))],
             idle=_idle(modules, called),
+            unexercised=self._constant,
             crashes=[f"{worker.label}: {worker.failure}" for worker in workers.values() if worker.failure],
             modules=len(called[REFERENCE] & called[PORT]),
             exact=self._exact,
@@ -79,27 +88,25 @@ class Judge:
         """Order by arrival; a tensor that one side lacks shifts what comes after it, so it goes first among equals."""
         return lambda name: (self._order[name], judged[name].side == "both")
 
-    def _one_sided(self, versions: Versions) -> Judgement:
-        """Judge a tensor that not all runs have."""
+    def _one_sided(self, versions: Versions, called: dict[str, set[str]]) -> Judgement:
+        """Judge a tensor that not all runs have; a module that did not run is the fault of its caller."""
         entry = versions.get((PORT, "float64"), next(iter(versions.values())))
         absent = [run for run in RUNS if run not in versions]
         frameworks = {framework for framework, _ in versions}
         side = "missing" if frameworks == {REFERENCE} else "unexpected" if frameworks == {PORT} else "uneven"
         problem = f"not in {', '.join(' '.join(run) for run in absent)}"
-        return Judgement(
-            entry.name, entry.owner, entry.source, entry.array.shape, None, None, None, (problem,), side=side
-        )
+        ran = all(entry.owner in names for names in called.values())
+        owner = entry.owner if ran or not entry.caller else entry.caller
+        return Judgement(entry.name, owner, entry.source, entry.array.shape, None, None, None, (problem,), side=side)
 
     def _judge(self, versions: Versions) -> Judgement:
         truth, port64 = versions[TRUTH], versions[PORT, "float64"]
         judgement = Judgement(
             truth.name, port64.owner, port64.source, truth.array.shape, error64=None, ratio=None, ratio_max=None
         )
-        for run in RUNS[1:]:
-            array = versions[run].array
-            if array.shape != truth.array.shape or (array.dtype.kind == "f") != (truth.array.dtype.kind == "f"):
-                got = f"{array.dtype} {list(array.shape)}"
-                problem = f"{' '.join(run)} is {got}, the reference {truth.array.dtype} {list(truth.array.shape)}"
+        for run in RUNS:
+            problem = _unfit(versions[run].array, run, truth.array)
+            if problem:
                 return _blame(replace(judgement, problems=(problem,)), port64, truth)
         of_truth = extent(truth.array)
         error64 = measure(port64.array, truth.array, of_truth)
@@ -109,6 +116,8 @@ class Judge:
         port32 = measure(versions[PORT, "float32"].array, truth.array, of_truth)
         ratio, ratio_max = self._calibrated.ratios(port32, reference32)
         problems, worst = [], ""
+        if of_truth is None and truth.array.dtype.kind == "f":
+            problems.append("the reference itself is not finite, so nothing after it can be judged")
         if not self._calibrated.accepts(port32, reference32):
             problems.append(
                 f"float32 error is {ratio:.3g} (largest element {ratio_max:.3g}) times the reference's own, "
@@ -122,6 +131,16 @@ class Judge:
             judgement, error64=error64, ratio=ratio, ratio_max=ratio_max, problems=tuple(problems), worst=worst
         )
         return _blame(judgement, port64, truth) if problems else judgement
+
+
+def _unfit(array: Array, run: Run, truth: Array) -> str:
+    """Say why an array cannot be compared with the truth: its shape, or a dtype that is not its run's; else nothing."""
+    dtype = run[1].split("-")[0]
+    floating = array.dtype.kind == "f"
+    if array.shape != truth.shape or floating != (truth.dtype.kind == "f") or (floating and array.dtype != dtype):
+        due = f"{dtype if truth.dtype.kind == 'f' else truth.dtype} {list(truth.shape)}"
+        return f"{' '.join(run)} is {array.dtype} {list(array.shape)}, where {due} is due"
+    return ""
 
 
 def _blame(judgement: Judgement, port: Entry, truth: Entry) -> Judgement:

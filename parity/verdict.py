@@ -49,6 +49,7 @@ class LayersVerdict:
     Attributes:
         judgements: all tensors, in the port's execution order; those that not all runs have are failures.
         idle: modules without submodules that never ran, or that only one side has.
+        unexercised: masks that are the same everywhere, so that what they do is not tested.
         crashes: tracebacks of models that raised.
         modules: number of modules compared.
         exact: policy of the float64 comparison.
@@ -58,6 +59,7 @@ class LayersVerdict:
 
     judgements: Sequence[Judgement]
     idle: Sequence[str]
+    unexercised: Sequence[str]
     crashes: Sequence[str]
     modules: int
     exact: Exact64
@@ -65,7 +67,7 @@ class LayersVerdict:
     settings: dict[str, Any] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        return self.compared > 0 and not (self.idle or self.crashes) and all(self.judgements)
+        return self.compared > 0 and not (self.idle or self.unexercised or self.crashes) and all(self.judgements)
 
     @property
     def compared(self) -> int:
@@ -134,6 +136,7 @@ class LayersVerdict:
             "missing": self.missing,
             "unexpected": self.unexpected,
             "idle": list(self.idle),
+            "unexercised": list(self.unexercised),
             "crashes": list(self.crashes),
             "worst_float64": self.worst64,
             "worst_float32_ratio": self.worst_ratio,

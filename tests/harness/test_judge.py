@@ -115,5 +115,39 @@ def test_a_model_that_raised_fails_though_all_tensors_agree() -> None:
 
 
 def test_nothing_compared_is_not_a_pass() -> None:
-    verdict = LayersVerdict([], [], [], 0, Exact64(), Calibrated32())
+    verdict = LayersVerdict([], [], [], [], 0, Exact64(), Calibrated32())
     assert not verdict and verdict.compared == 0
+
+
+def test_a_float32_run_that_is_float64_fails() -> None:
+    """A converter that leaves one weight in float64 makes every later tensor too good to be true."""
+    for run_name in ("float32", "float64"):
+        other = "float64" if run_name == "float32" else "float32"
+        verdict = run({(PORT, run_name, "b"): lambda e, other=other: replace(e, array=e.array.astype(other))})
+        assert not verdict and "is due" in verdict.failures[0].problems[0]
+
+
+def test_a_reference_that_is_not_finite_fails() -> None:
+    def with_nan(entry: Entry) -> Entry:
+        array = entry.array.copy()
+        array[0, 0] = np.nan
+        return replace(entry, array=array)
+
+    verdict = run({(framework, dtype, "a"): with_nan for framework, dtype in RUNS})
+    assert not verdict and "not finite" in verdict.failures[0].problems[0]
+
+
+def test_a_mask_that_is_the_same_everywhere_fails() -> None:
+    for value, passes in ((np.zeros((4, 5), bool), False), (np.eye(4, 5) > 0, True)):
+        as_mask = {(f, d, "a"): lambda e, value=value: replace(e, array=value) for f, d in RUNS}
+        assert bool(run(as_mask)) is passes
+
+
+def test_a_module_that_did_not_run_is_charged_to_its_caller() -> None:
+    def in_parent(entry: Entry) -> Entry:
+        return replace(entry, caller="parent")
+
+    changes: dict[tuple[str, str, str], Any] = {(f, d, "b"): in_parent for f, d in RUNS if f == REFERENCE}
+    changes.update({(f, d, "b"): None for f, d in RUNS if f == PORT})
+    first = run(changes).first_divergence
+    assert first is not None and first.owner == "parent"
