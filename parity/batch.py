@@ -11,6 +11,9 @@ import numpy.typing as npt
 import fixtures
 from detr_common.images import MIN_SIDE, load_photograph
 
+# Pixels of the image for a cell of the feature map.
+STRIDE = 32
+
 
 def photograph_batch(paths: Sequence[Path], size: int) -> list[npt.NDArray[np.float32]]:
     """Load photographs as a batch in which padding matters.
@@ -20,7 +23,8 @@ def photograph_batch(paths: Sequence[Path], size: int) -> list[npt.NDArray[np.fl
         size: pixels of the shorter side.
 
     Returns:
-        float32 [3, H, W] each. Where all fill the same cells of the feature map, a narrower cut of the first is added.
+        float32 [3, H, W] each. Where none is so much smaller that the feature map has padding, a cut of the first is
+        added.
 
     Raises:
         InputError: a file is not a readable photograph.
@@ -28,8 +32,16 @@ def photograph_batch(paths: Sequence[Path], size: int) -> list[npt.NDArray[np.fl
     if not paths:
         return fixtures.batch(size)
     images = [load_photograph(path, size=size) for path in paths]
-    if len({(-(-image.shape[1] // MIN_SIDE), -(-image.shape[2] // MIN_SIDE)) for image in images}) == 1:
-        _, height, width = images[0].shape
-        cut = max(MIN_SIDE, width * 3 // 4)
-        images.append(np.ascontiguousarray(images[0][:, : max(MIN_SIDE, height * 7 // 8), :cut]))
+    height, width = (max(image.shape[axis] for image in images) for axis in (1, 2))
+    rows, columns = _last_cell(height), _last_cell(width)
+    if not any(image.shape[1] <= rows or image.shape[2] <= columns for image in images):
+        first = images[0]
+        cut = first[:, : max(MIN_SIDE, min(height * 7 // 8, rows)), : max(MIN_SIDE, min(width * 3 // 4, columns))]
+        images.append(np.ascontiguousarray(cut))
     return images
+
+
+def _last_cell(length: int) -> int:
+    """Return the pixel whose mask the last cell of the feature map takes; an image that ends there is padded."""
+    cells = -(-length // STRIDE)
+    return (cells - 1) * length // cells

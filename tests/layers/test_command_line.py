@@ -103,9 +103,15 @@ def test_a_truncated_photograph_is_refused(tmp_path: Path) -> None:
         load_photograph(path)
 
 
-def test_one_photograph_is_given_a_companion_of_another_size() -> None:
-    images = photograph_batch([fixtures.photographs()[0]], 96)
-    assert len(images) == 2 and images[0].shape != images[1].shape
+@pytest.mark.parametrize("size", [64, 96, 97, 160, 256])
+@pytest.mark.parametrize("sizes", [[(60, 40)], [(60, 40), (60, 41)], [(40, 60)], [(50, 50), (51, 50)]])
+def test_a_batch_always_has_padding_on_the_feature_map(tmp_path: Path, sizes: list[tuple[int, int]], size: int) -> None:
+    paths = [save(tmp_path / f"{i}.png", "RGB", pixels) for i, pixels in enumerate(sizes)]
+    images = photograph_batch(paths, size)
+    height, width = (max(image.shape[axis] for image in images) for axis in (1, 2))
+    rows, columns = (np.arange(-(-n // 32)) * n // -(-n // 32) for n in (height, width))
+    assert any((rows >= image.shape[1]).any() or (columns >= image.shape[2]).any() for image in images)
+    assert all(min(image.shape[1:]) >= 32 for image in images)
 
 
 def _text(path: Path) -> None:
