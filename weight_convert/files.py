@@ -56,14 +56,15 @@ def read(path: str | os.PathLike[str], loader: Loader = "auto") -> Any:
             return tensorfile.load(data)
         if kind == "pkl":
             return _read_pickle(file, data)
+        # First by our own reader: no pickle can make it run anything or keep it busy for ever, as it can PyTorch's.
+        parsed = pth.parse_zip(file, data) if kind == "pth" else pth.parse_legacy(file, data)
         if loader == "torch" or (loader == "auto" and _has_torch()):
             from weight_convert import tensors
 
             with contextlib.suppress(tensors.UnknownName):
                 return tensors.load(path, kind == "pth")
-            # Our own reader knows NumPy's numbers too, which training scripts leave among the losses, and it says more
-            # clearly what a hostile file asks for; it runs as little.
-        return pth.read_zip(file, data) if kind == "pth" else pth.read_legacy(file, data)
+            # NumPy's numbers, which training scripts leave among the losses: ours admits them.
+        return parsed.arrays()
 
 
 def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Array]:

@@ -6,15 +6,17 @@ import math
 import mmap
 import struct
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from weight_convert import admitted, unpickle
-from weight_convert.admitted import BFLOAT16, check_shape
+from weight_convert.admitted import check_shape
 from weight_convert.errors import CheckpointError
 from weight_convert.source import FileSource
+from weight_convert.torch_dtypes import DTYPES, STORAGES
 from weight_convert.tree import Array, rebuild
 from weight_convert.unpickle import Builder, Global
 
@@ -23,38 +25,6 @@ _LEGACY_PROTOCOL = 1001
 # A tensor may repeat its storage (stride 0); beyond this many bytes that is an attack or a mistake.
 MAX_REPEATED = 1 << 28
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
-
-STORAGES: dict[str, np.dtype[Any]] = {
-    "DoubleStorage": np.dtype(np.float64),
-    "FloatStorage": np.dtype(np.float32),
-    "HalfStorage": np.dtype(np.float16),
-    "BFloat16Storage": BFLOAT16,
-    "LongStorage": np.dtype(np.int64),
-    "IntStorage": np.dtype(np.int32),
-    "ShortStorage": np.dtype(np.int16),
-    "CharStorage": np.dtype(np.int8),
-    "ByteStorage": np.dtype(np.uint8),
-    "BoolStorage": np.dtype(np.bool_),
-    "ComplexFloatStorage": np.dtype(np.complex64),
-    "ComplexDoubleStorage": np.dtype(np.complex128),
-}
-DTYPES: dict[str, np.dtype[Any]] = {
-    "float64": np.dtype(np.float64),
-    "float32": np.dtype(np.float32),
-    "float16": np.dtype(np.float16),
-    "bfloat16": BFLOAT16,
-    "int64": np.dtype(np.int64),
-    "int32": np.dtype(np.int32),
-    "int16": np.dtype(np.int16),
-    "int8": np.dtype(np.int8),
-    "uint8": np.dtype(np.uint8),
-    "uint16": np.dtype(np.uint16),
-    "uint32": np.dtype(np.uint32),
-    "uint64": np.dtype(np.uint64),
-    "bool": np.dtype(np.bool_),
-    "complex64": np.dtype(np.complex64),
-    "complex128": np.dtype(np.complex128),
-}
 
 
 @dataclass
@@ -76,20 +46,51 @@ class _Tensor:
     negate: bool = False
 
 
-def read_zip(file: BinaryIO, data: mmap.mmap) -> Any:
-    """Read the format of PyTorch 1.6 and later.
+@dataclass
+class Parsed:
+    """A file whose pickles have been read and found harmless; its tensors have not."""
+
+    tree: Any
+    storage_bytes: Callable[[_Storage], memoryview]
+    big_endian: bool
+
+    def arrays(self) -> Any:
+        """The tree with its arrays: views of the file, or copies where a dtype cannot be used as it lies there.
+
+        Raises:
+            CheckpointError: damaged, or it holds what reading does not admit.
+        """
+
+        def leaf(value: Any, place: str) -> Any:
+            if isinstance(value, _Tensor):
+                return _as_array(value, self.storage_bytes(value.storage), self.big_endian)
+            if isinstance(value, Global) and value.module == "torch" and value.name in DTYPES:
+                return str(value)
+            return admitted.leaf(value, place)
+
+        try:
+            return rebuild(self.tree, leaf)
+        except CheckpointError:
+            raise
+        except unpickle.FAULTS as fault:
+            raise CheckpointError(f"is damaged ({fault})") from fault
+
+
+def parse_zip(file: BinaryIO, data: mmap.mmap) -> Parsed:
+    """Read the pickle of the format of PyTorch 1.6 and later.
 
     Args:
         file: the file.
-        data: the whole file, mapped copy-on-write; the arrays are views of it.
+        data: the whole file, mapped copy-on-write.
 
     Raises:
         CheckpointError: not such a file, damaged, or it holds what reading does not admit.
     """
     members = _members(file, data)
-    root = next((name[: -len("data.pkl")] for name in members if name.endswith("/data.pkl")), None)
-    if root is None:
-        raise CheckpointError("is a zip archive without data.pkl, so not a PyTorch checkpoint")
+    roots = [name[: -len("data.pkl")] for name in members if name.endswith("/data.pkl")]
+    if len(roots) != 1:  # of two, another reader might take the other
+        raise CheckpointError(f"is a zip archive with {len(roots) or 'no'} data.pkl, so not a PyTorch checkpoint")
+    root = roots[0]
     if f"{root}constants.pkl" in members:
         raise CheckpointError("is a TorchScript program; save its state_dict() with torch.save instead")
     order = b"little"
@@ -108,7 +109,7 @@ def read_zip(file: BinaryIO, data: mmap.mmap) -> Any:
             raise CheckpointError(f"lacks the storage {storage.key}; it is damaged")
         return view[where[0] : where[0] + where[1]]
 
-    return _finish(tree, storage_bytes, order == b"big")
+    return Parsed(tree, storage_bytes, order == b"big")
 
 
 def _members(file: BinaryIO, data: mmap.mmap) -> dict[str, tuple[int, int]]:
@@ -131,12 +132,14 @@ def _members(file: BinaryIO, data: mmap.mmap) -> dict[str, tuple[int, int]]:
         start = info.header_offset + _LOCAL_HEADER.size + name_size + extra_size
         if start + info.file_size > len(data):
             raise CheckpointError("is a damaged zip archive (a member beyond the end); fetch or save it again")
+        if info.filename in members:
+            raise CheckpointError("is a zip archive with two members of one name, so not a PyTorch checkpoint")
         members[info.filename] = (start, info.file_size)
     return members
 
 
-def read_legacy(file: BinaryIO, data: mmap.mmap) -> Any:
-    """Read the format of PyTorch before 1.6: five pickles, then the storages.
+def parse_legacy(file: BinaryIO, data: mmap.mmap) -> Parsed:
+    """Read the five pickles of the format of PyTorch before 1.6; the storages follow them.
 
     Args:
         file: the file, at its start.
@@ -174,23 +177,7 @@ def read_legacy(file: BinaryIO, data: mmap.mmap) -> Any:
             raise CheckpointError(f"lacks the storage {storage.key}; it is damaged")
         return where[storage.key][storage.start :]
 
-    return _finish(tree, storage_bytes, not little)
-
-
-def _finish(tree: Any, storage_bytes: Any, big_endian: bool) -> Any:
-    def leaf(value: Any, place: str) -> Any:
-        if isinstance(value, _Tensor):
-            return _as_array(value, storage_bytes(value.storage), big_endian)
-        if isinstance(value, Global) and value.module == "torch" and value.name in DTYPES:
-            return str(value)
-        return admitted.leaf(value, place)
-
-    try:
-        return rebuild(tree, leaf)
-    except CheckpointError:
-        raise
-    except unpickle.FAULTS as fault:
-        raise CheckpointError(f"is damaged ({fault})") from fault
+    return Parsed(tree, storage_bytes, not little)
 
 
 def _as_array(tensor: _Tensor, data: memoryview, big_endian: bool) -> Array:

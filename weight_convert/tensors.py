@@ -14,7 +14,8 @@ import numpy as np
 
 from weight_convert.admitted import BFLOAT16
 from weight_convert.errors import CheckpointError
-from weight_convert.pth import DTYPES, MAX_REPEATED
+from weight_convert.pth import MAX_REPEATED
+from weight_convert.torch_dtypes import DTYPES
 from weight_convert.tree import Array, join, rebuild
 from weight_convert.unpickle import FAULTS
 

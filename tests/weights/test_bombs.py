@@ -1,8 +1,10 @@
 """Small files that would take all time or all memory: refused at once, and in words that a terminal can show."""
 
 import collections
+import pickle
 import subprocess
 import sys
+import zipfile
 
 import pytest
 import torch
@@ -30,6 +32,39 @@ NUMPY_DTYPE = b"cnumpy\ndtype\n"
 def test_doubled_tuples_do_not_take_forever(tmp_path, rest):
     path = tmp_path / "a.pkl"
     path.write_bytes(b"\x80\x04" + DOUBLED + rest)
+    assert_refused_soon(path)
+
+
+KEY = b"\x80\x02)q\x00" + b"".join(b"h\x00h\x00\x86q\x00" for _ in range(60)) + b"}h\x00K\x01s."
+
+
+def as_zip(path, *roots):
+    with zipfile.ZipFile(path, "w") as archive:
+        for root, data in roots:
+            archive.writestr(f"{root}/data.pkl", data)
+            archive.writestr(f"{root}/version", b"3\n")
+
+
+def test_doubled_tuples_in_a_pth(tmp_path):
+    """PyTorch's restricted loader would hash them for ever."""
+    path = tmp_path / "a.pth"
+    as_zip(path, ("a", KEY))
+    assert_refused_soon(path)
+    system = [0x1950A86A20F9469CFC6C, 1001, {"little_endian": True}]
+    path.write_bytes(b"".join(pickle.dumps(value, 2) for value in system) + KEY + pickle.dumps([], 2))
+    assert_refused_soon(path)
+
+
+def test_a_second_pickle_that_another_reader_would_take(tmp_path):
+    path = tmp_path / "a.pth"
+    as_zip(path, ("a", pickle.dumps({}, 2)), ("b", KEY))
+    assert_refused_soon(path)
+    with pytest.warns(UserWarning, match="Duplicate name"):
+        as_zip(path, ("a", pickle.dumps({}, 2)), ("a", KEY))
+    assert_refused_soon(path)
+
+
+def assert_refused_soon(path):
     script = (
         "import sys, weight_convert\n"
         "try: weight_convert.read(sys.argv[1])\n"
