@@ -66,6 +66,7 @@ def layers_command(
     with tempfile.TemporaryDirectory() as scratch:
         if mutant and mutant not in CATALOGUE:
             raise InputError(f"no such fault: {mutant}; choose one of {', '.join(CATALOGUE)}")
+        _check_that_it_shows(mutant, args)
         images = photograph_batch(image or [], size)
         weights = weights or demo.write_seeded_checkpoint(args, Path(scratch) / "seeded.pkl")
         job = LayersJob(args, weights, images, jittor_weights, mutant, keep=keep)
@@ -90,6 +91,15 @@ def demo_command(
     console = Console()
     verdict = demo.run(out, size, console, run_layers)
     raise typer.Exit(exit_code(verdict))
+
+
+def _check_that_it_shows(mutant: str, args: argparse.Namespace) -> None:
+    """Refuse a fault that changes nothing in this model, since its pass would say nothing."""
+    options = CATALOGUE[mutant].options if mutant else {}
+    for name, value in options.items():
+        if name in ("dilation", "position_embedding") and getattr(args, name) != value:
+            flag = f"--{name}" if value is True else f"--{name} {value}"
+            raise InputError(f"{mutant}: changes nothing in this model; add {flag}")
 
 
 def _print(verdict: LayersVerdict, show: str | None) -> None:

@@ -69,6 +69,7 @@ def test_json_is_one_object_and_a_planted_fault_is_exit_code_1(
         (["layers", "--image", "."], "is a directory"),
         (["layers", "--image", __file__], "not an image"),
         (["layers", "--mutant", "nonsense"], "no such fault"),
+        (["layers", "--mutant", "dilation-dropped"], "add --dilation"),
         (["layers", "--backbone", "vgg"], "invalid choice"),
         (["layers", "--nonsense"], "unrecognized arguments"),
         (["layers", "--size", "8"], "32"),
