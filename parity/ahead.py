@@ -20,7 +20,7 @@ class ReadAhead(Iterator[Entry]):
         Exception: whatever the stream raises, where it would have raised it.
     """
 
-    def __init__(self, entries: Iterator[Entry], budget: int = 256 * 2**20) -> None:
+    def __init__(self, entries: Iterator[Entry], budget: int = 512 * 2**20) -> None:
         self._entries = entries
         self._budget = budget
         self._waiting: deque[Entry] = deque()

@@ -8,7 +8,7 @@ named where it sits.
 from __future__ import annotations
 
 import sys
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import CodeType, FrameType
@@ -30,6 +30,44 @@ class Captured:
 
 
 Emit = Callable[[Captured], None]
+
+# How many entries back a tensor that is passed on is looked for; containers return what their last module returned.
+RECENT = 6
+
+
+class Recent:
+    """The tensors captured last, so that one that is only passed on need not be sent and measured again."""
+
+    def __init__(self) -> None:
+        self._entries: deque[tuple[object, int, str]] = deque(maxlen=RECENT)
+
+    def find(self, tensor: object, version: int, name: str) -> str:
+        """Return the name of the recent entry that is this tensor, unchanged since, or nothing; note this one.
+
+        Args:
+            tensor: the tensor, in its framework's type.
+            version: a number that changes when the tensor is written to.
+            name: the name of the new entry.
+        """
+        found = next((n for t, v, n in self._entries if t is tensor and v == version), "")
+        self._entries.append((tensor, version, name))
+        return found
+
+
+class RecentArrays:
+    """The arrays of the entries that ``Recent`` looks through, by name."""
+
+    def __init__(self) -> None:
+        self._arrays: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        return self._arrays[name]
+
+    def add(self, name: str, array: Any) -> None:
+        """Note the array of a new entry; the oldest is forgotten."""
+        self._arrays[name] = array
+        if len(self._arrays) > RECENT:
+            del self._arrays[next(iter(self._arrays))]
 
 
 class _Call:

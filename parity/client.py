@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from detr_common.errors import InputError
+from parity.capture import RecentArrays
 from parity.trace import Entry
 from parity.wire import Array, Disconnected, receive, send
 
@@ -115,11 +116,14 @@ class Worker:
         Where the model raises, the tensors until then are yielded and ``failure`` is set to its traceback.
         """
         self.results, self.failure = {}, ""
+        recent = RecentArrays()
         while True:
             header, array = self._receive()
-            if header["kind"] == "entry" and array is not None:
+            if header["kind"] == "entry":
+                values = recent[header["repeats"]] if array is None else array
+                recent.add(header["name"], values)
                 name, owner, source = header["name"], header["owner"], header["source"]
-                yield Entry(name, owner, source, array, header["caller"], header["inputs"])
+                yield Entry(name, owner, source, values, header["caller"], header["inputs"], header["repeats"])
             elif header["kind"] == "result" and array is not None:
                 self.results[header["name"]] = array
             elif header["kind"] == "done":

@@ -12,7 +12,7 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 
 # Elements of a block whose temporaries stay in a core's cache.
-_BLOCK = 2**15
+_BLOCK = 2**17
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ class Entry:
         array: the values.
         caller: the module that called the owner; empty where the owner was called by nobody.
         inputs: what the owner was fed, as names of earlier tensors.
+        repeats: name of a recent entry that is the very same tensor, which a module only passed on; else empty.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Entry:
     array: Array
     caller: str = ""
     inputs: str = ""
+    repeats: str = ""
 
 
 @dataclass

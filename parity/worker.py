@@ -61,8 +61,8 @@ def _answer(adapter: Adapter, request: dict[str, Any], images: list[Array], answ
         return
 
     def emit(entry: Any) -> None:
-        fields = {name: getattr(entry, name) for name in ("name", "owner", "source", "caller", "inputs")}
-        send(answers, {"kind": "entry", **fields}, entry.array)
+        fields = {name: getattr(entry, name) for name in ("name", "owner", "source", "caller", "inputs", "repeats")}
+        send(answers, {"kind": "entry", **fields}, None if entry.repeats else entry.array)
 
     start = time.perf_counter()
     results = adapter.forward(images, emit if request["capture"] else None)

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from jittor import nn
 
-from parity.capture import ROOT, Captured, Recorder
+from parity.capture import ROOT, Captured, Recent, RecentArrays, Recorder
 from parity.frameworks.base import POSTPROCESS, Array, EmitEntry, code_of, flatten_results
 from parity.mutants.layers import plant
 from parity.trace import Entry
@@ -104,6 +104,10 @@ class JittorAdapter:
             # Also where the model raised: what came before tells where it went wrong.
             nn.Module.__call__ = plain_call
             jt.sync_all()
+            recent, arrays = Recent(), RecentArrays()
             while held:
                 c = held.pop(0)
-                emit(Entry(c.name, c.owner, c.source, c.tensor.numpy(), c.caller, c.inputs))
+                repeats = recent.find(c.tensor, 0, c.name)
+                array = arrays[repeats] if repeats else c.tensor.numpy()
+                arrays.add(c.name, array)
+                emit(Entry(c.name, c.owner, c.source, array, c.caller, c.inputs, repeats))

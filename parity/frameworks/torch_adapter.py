@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 import detr_pt
-from parity.capture import ROOT, Recorder
+from parity.capture import ROOT, Captured, Recent, Recorder
 from parity.frameworks.base import POSTPROCESS, Array, EmitEntry, code_of, flatten_results
 from parity.trace import Entry
 
@@ -75,12 +75,18 @@ class TorchAdapter:
             yield
             return
         named = self._named_modules()
+        recent = Recent()
+
+        def emit_captured(c: Captured) -> None:
+            repeats = recent.find(c.tensor, c.tensor._version, c.name)
+            emit(Entry(c.name, c.owner, c.source, to_numpy(c.tensor), c.caller, c.inputs, repeats))
+
         recorder = Recorder(
             {id(module): name for name, module in named},
             {id(weight): name for name, weight in self.model.named_parameters()},
             {name: code_of(type(module).forward) for name, module in named},
             lambda value: isinstance(value, torch.Tensor),
-            lambda c: emit(Entry(c.name, c.owner, c.source, to_numpy(c.tensor), c.caller, c.inputs)),
+            emit_captured,
         )
 
         def enter(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
