@@ -45,7 +45,7 @@ def run(out: Path, size: int, console: Console, run_layers: Callable[[LayersJob]
     out.mkdir(parents=True, exist_ok=True)
     pth, pkl = out / "detr-r50-seeded.pth", out / "detr-r50-seeded.pkl"
     console.print("[bold]A seeded DETR-R50 checkpoint[/] (calibrated, not trained), and its conversion")
-    _run_module(console, "fixtures", "checkpoint", str(pth))
+    _run_module(console, "fixtures", "checkpoint", str(pth), "--force")
     _run_module(console, "weight_convert", str(pth), str(pkl), "--verify", "--force")
     console.print("[bold]Both detectors on two photographs[/], PyTorch from the .pth and Jittor from the .pkl")
     console.print(
