@@ -35,6 +35,9 @@ class Conv2d(nn.Conv):
         starts = range(0, patches.shape[1], step)
         y = jt.concat([jt.matmul(weight, patches[:, i : i + step]) for i in starts], dim=1)
         y = y.reshape(self.out_channels, *size).transpose(1, 0, 2, 3)
+        if jt.flags.no_grad:
+            # Now, so that the patches of one layer at a time are in memory.
+            y.sync()
         return y if self.bias is None else y + self.bias.reshape(1, -1, 1, 1)
 
     def patches(self, x: Var) -> tuple[Var, tuple[int, int, int]]:

@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import sys
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import CodeType, FrameType
-from typing import Any
+from typing import Any, Protocol
 
 ROOT = "(root)"
 
 
 @dataclass(frozen=True)
 class Captured:
-    """A tensor on its way into a trace; the fields are those of ``parity.trace.Entry``."""
+    """A tensor on its way into a trace; ``key`` tells its values apart, the others are as in ``parity.trace.Entry``."""
 
     name: str
     owner: str
@@ -27,9 +27,24 @@ class Captured:
     tensor: Any
     caller: str
     inputs: str
+    key: Hashable
 
 
 Emit = Callable[[Captured], None]
+
+
+class Tensors(Protocol):
+    """What a framework's tensors are to the recorder."""
+
+    def is_one(self, value: object) -> bool:
+        """Whether a value is a tensor."""
+
+    def key(self, tensor: Any) -> Hashable:
+        """Return what changes when the tensor is another one, or is written to in place."""
+
+    def hold(self, tensor: Any) -> Any:
+        """Return the tensor such that later writes in place do not reach it, or itself if it is read at once."""
+
 
 # How many entries back a tensor that is passed on is looked for; containers return what their last module returned.
 RECENT = 6
@@ -39,18 +54,12 @@ class Recent:
     """The tensors captured last, so that one that is only passed on need not be sent and measured again."""
 
     def __init__(self) -> None:
-        self._entries: deque[tuple[object, int, str]] = deque(maxlen=RECENT)
+        self._entries: deque[Captured] = deque(maxlen=RECENT)
 
-    def find(self, tensor: object, version: int, name: str) -> str:
-        """Return the name of the recent entry that is this tensor, unchanged since, or nothing; note this one.
-
-        Args:
-            tensor: the tensor, in its framework's type.
-            version: a number that changes when the tensor is written to.
-            name: the name of the new entry.
-        """
-        found = next((n for t, v, n in self._entries if t is tensor and v == version), "")
-        self._entries.append((tensor, version, name))
+    def find(self, captured: Captured) -> str:
+        """Return the name of the recent entry that is this tensor, unchanged since, or nothing; note this one."""
+        found = next((entry.name for entry in self._entries if entry.key == captured.key), "")
+        self._entries.append(captured)
         return found
 
 
@@ -78,33 +87,36 @@ class _Call:
         self.label = label
         self.caller = caller
         self.inputs = ""
-        # The tensors themselves are kept, not just their ids, since an id is reused once its tensor is gone.
-        self.known: dict[int, tuple[Any, str]] = {}
+        # The tensors themselves are kept, not just their keys, since a key is reused once its tensor is gone.
+        self.known: dict[Hashable, tuple[Any, str]] = {}
 
 
 class Recorder:
     """Names the tensors of a forward pass and hands them on.
 
     Args:
-        names: module name by ``id`` of the module.
-        weights: name by ``id`` of each parameter and buffer.
-        codes: the code object of each module's forward function, by name, and the file it is shown as.
-        is_tensor: tells a tensor of the framework.
-        emit: receives every tensor once.
+        modules: modules by name; one that has several names goes by the first.
+        weights: parameters by name.
+        code_of: returns the code object of a module's forward function, and the file it is shown as.
+        tensors: tells the recorder what a tensor is.
+        emit: receives every tensor.
     """
 
     def __init__(
         self,
-        names: Mapping[int, str],
-        weights: Mapping[int, str],
-        codes: Mapping[str, tuple[CodeType, str]],
-        is_tensor: Callable[[object], bool],
+        modules: Iterable[tuple[str, object]],
+        weights: Iterable[tuple[str, object]],
+        code_of: Callable[[Any], tuple[CodeType, str]],
+        tensors: Tensors,
         emit: Emit,
     ) -> None:
-        self._names = names
-        self._weights = weights
-        self._codes = codes
-        self._is_tensor = is_tensor
+        self._names: dict[int, str] = {}
+        self._codes = {}
+        for name, module in modules:
+            self._names.setdefault(id(module), name)
+            self._codes[name] = code_of(module)
+        self._weights = {tensors.key(weight): name for name, weight in weights}
+        self._tensor = tensors
         self._emit = emit
         self._calls: Counter[str] = Counter()
         self._stack: list[_Call] = []
@@ -120,22 +132,24 @@ class Recorder:
         call = _Call(name, f"{name}#{count}" if count else name, caller.name if caller else "")
         inputs = []
         for path, tensor in self._tensors({**{str(i): a for i, a in enumerate(args)}, **kwargs}):
-            call.known[id(tensor)] = tensor, f"argument {path}"
+            key = self._tensor.key(tensor)
+            call.known[key] = self._tensor.hold(tensor), f"argument {path}"
             if caller is not None:
-                if id(tensor) not in caller.known:
+                if key not in caller.known:
                     self._emit_computed(caller, f"{call.label}({path})", tensor)
-                inputs.append(f"{path} = {caller.known[id(tensor)][1]}")
+                inputs.append(f"{path} = {caller.known[key][1]}")
         call.inputs = ", ".join(inputs)
         self._stack.append(call)
 
     def _emit_computed(self, caller: _Call, label: str, tensor: Any) -> None:
         owner, source = caller.name, self._line_in(caller.name)
-        weight = self._weights.get(id(tensor))
+        key, held = self._tensor.key(tensor), self._tensor.hold(tensor)
+        weight = self._weights.get(key)
         if weight is not None:
             # A module that only holds a weight (object queries) never runs; the weight speaks for it.
             label, owner = weight, weight.rpartition(".")[0]
-        caller.known[id(tensor)] = tensor, label
-        self._emit(Captured(f"forward/{label}", owner, source, tensor, caller.caller, caller.inputs))
+        caller.known[key] = held, label
+        self._emit(Captured(f"forward/{label}", owner, source, held, caller.caller, caller.inputs, key))
 
     def leave(self, module: object, output: object) -> None:
         """Note that a module has returned; its outputs are emitted."""
@@ -145,12 +159,13 @@ class Recorder:
         source = self._definition(call.name)
         for path, tensor in self._tensors(output):
             label = f"{call.label}[{path}]" if path else call.label
-            self._emit(Captured(f"forward/{label}", call.name, source, tensor, call.caller, call.inputs))
+            key, held = self._tensor.key(tensor), self._tensor.hold(tensor)
+            self._emit(Captured(f"forward/{label}", call.name, source, held, call.caller, call.inputs, key))
             if self._stack:
-                self._stack[-1].known[id(tensor)] = tensor, label
+                self._stack[-1].known[key] = held, label
 
     def _tensors(self, value: object, path: str = "") -> Iterator[tuple[str, Any]]:
-        if self._is_tensor(value):
+        if self._tensor.is_one(value):
             yield path, value
             return
         if isinstance(value, Mapping):

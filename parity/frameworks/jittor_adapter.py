@@ -22,6 +22,25 @@ from parity.mutants.layers import plant
 from parity.trace import Entry
 
 
+class JittorTensors:
+    """Jittor's Vars, as the recorder sees them: a write in place gives the Var another node of the graph."""
+
+    def is_one(self, value: object) -> bool:
+        """Whether a value is a Var."""
+        return isinstance(value, jt.Var)
+
+    def key(self, tensor: jt.Var) -> int:
+        """Return the number of its node, which no other node ever has."""
+        number: int = tensor.id
+        return number
+
+    def hold(self, tensor: jt.Var) -> jt.Var:
+        """Return another Var of the same node."""
+        # Made where gradients flow, since assigning hands on that no gradient is wanted.
+        with jt.flag_scope(no_grad=0):
+            return jt.empty((1,)).assign(tensor)
+
+
 class JittorAdapter:
     """Runs detr_jt; see ``parity.frameworks.base.Adapter``."""
 
@@ -83,11 +102,7 @@ class JittorAdapter:
         named = self._named_modules()
         held: list[Captured] = []
         recorder = Recorder(
-            {id(module): name for name, module in named},
-            {id(weight): name for name, weight in self.model.named_parameters()},
-            {name: code_of(type(module).execute) for name, module in named},
-            lambda value: isinstance(value, jt.Var),
-            held.append,
+            named, self.model.named_parameters(), lambda m: code_of(type(m).execute), JittorTensors(), held.append
         )
         plain_call = nn.Module.__call__
 
@@ -107,7 +122,7 @@ class JittorAdapter:
             recent, arrays = Recent(), RecentArrays()
             while held:
                 c = held.pop(0)
-                repeats = recent.find(c.tensor, 0, c.name)
+                repeats = recent.find(c)
                 array = arrays[repeats] if repeats else c.tensor.numpy()
                 arrays.add(c.name, array)
                 emit(Entry(c.name, c.owner, c.source, array, c.caller, c.inputs, repeats))

@@ -19,6 +19,22 @@ from parity.frameworks.base import POSTPROCESS, Array, EmitEntry, code_of, flatt
 from parity.trace import Entry
 
 
+class TorchTensors:
+    """PyTorch's tensors, as the recorder sees them: read at once, so nothing is written to before."""
+
+    def is_one(self, value: object) -> bool:
+        """Whether a value is a tensor."""
+        return isinstance(value, torch.Tensor)
+
+    def key(self, tensor: torch.Tensor) -> tuple[int, int]:
+        """Return its identity and the number of writes in place."""
+        return id(tensor), tensor._version
+
+    def hold(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Return the tensor itself."""
+        return tensor
+
+
 class TorchAdapter:
     """Runs detr_pt; see ``parity.frameworks.base.Adapter``."""
 
@@ -78,15 +94,10 @@ class TorchAdapter:
         recent = Recent()
 
         def emit_captured(c: Captured) -> None:
-            repeats = recent.find(c.tensor, c.tensor._version, c.name)
-            emit(Entry(c.name, c.owner, c.source, to_numpy(c.tensor), c.caller, c.inputs, repeats))
+            emit(Entry(c.name, c.owner, c.source, to_numpy(c.tensor), c.caller, c.inputs, recent.find(c)))
 
         recorder = Recorder(
-            {id(module): name for name, module in named},
-            {id(weight): name for name, weight in self.model.named_parameters()},
-            {name: code_of(type(module).forward) for name, module in named},
-            lambda value: isinstance(value, torch.Tensor),
-            emit_captured,
+            named, self.model.named_parameters(), lambda m: code_of(type(m).forward), TorchTensors(), emit_captured
         )
 
         def enter(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

@@ -41,6 +41,12 @@ _LAYERS = (
     Mutant("dilation-dropped", f"{_BODY}.layer4.1.conv2", "DC5 without dilation", {**_R50, "dilation": True}),
     Mutant("batchnorm-eps", f"{_BODY}.layer2.1.bn1", "frozen batch norm with eps 1e-6 for 1e-5"),
     Mutant("batchnorm-statistics-reset", f"{_BODY}.layer3.0.bn2", "statistics left at mean 0 and variance 1"),
+    Mutant(
+        "residual-in-place",
+        f"{_BODY}.layer3.1",
+        "a block adds its shortcut in place, 0.1 % too large; the batch norm before it is not to blame",
+        {"backbone": "resnet18"},
+    ),
     Mutant("mask-bilinear", "backbone.0", "the padding mask is downsampled bilinearly; any part counts as padding"),
     Mutant("position-half-pixel", "backbone.1", "coordinates of pixel centres, half a pixel off"),
     Mutant("position-constant", "backbone.1", "the running sum of a bool mask stays bool, so every pixel is at 1"),

@@ -83,6 +83,16 @@ def _batchnorm_reset(norm: Module) -> None:
     norm.running_var.assign(jt.ones_like(norm.running_var))
 
 
+@_fault("residual-in-place")
+def _residual_in_place(block: Module) -> None:
+    def execute(self: Module, original: Callable[..., Any], x: Any) -> Any:
+        out = self.bn2(self.conv2(self.relu1(self.bn1(self.conv1(x)))))
+        out += x * 1.001
+        return self.relu2(out)
+
+    _override(block, execute)
+
+
 @_fault("mask-bilinear")
 def _mask_bilinear(backbone: Module) -> None:
     def execute(self: Module, original: Callable[..., Any], batch: NestedTensor) -> NestedTensor:

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from parity.capture import Captured, Recorder
+from parity.capture import RECENT, Captured, Recent, RecentArrays, Recorder
 
 
 class Toy:
@@ -39,12 +39,34 @@ class Through(Toy):
         return x
 
 
-def record(model: Toy, names: dict[int, str], x: Any, weights: dict[int, str] | None = None) -> list[Captured]:
+class ToyTensors:
+    """Arrays that hold their version, the number of writes in place, in a table of their own."""
+
+    def __init__(self) -> None:
+        self.versions: dict[int, int] = {}
+
+    def is_one(self, value: object) -> bool:
+        return isinstance(value, np.ndarray)
+
+    def key(self, tensor: Any) -> tuple[int, int]:
+        return id(tensor), self.versions.get(id(tensor), 0)
+
+    def hold(self, tensor: Any) -> Any:
+        return tensor
+
+    def write(self, tensor: Any) -> None:
+        tensor += 1
+        self.versions[id(tensor)] = self.versions.get(id(tensor), 0) + 1
+
+
+TENSORS = ToyTensors()
+
+
+def record(model: Toy, x: Any, weights: dict[str, Any] | None = None, named: Any = None) -> list[Captured]:
     captured: list[Captured] = []
-    modules = {name: module for name, module in _walk(model)}
-    codes = {name: (type(m).forward.__code__, "toy.py") for name, m in modules.items()}
-    is_tensor = lambda value: isinstance(value, np.ndarray)  # noqa: E731
-    model.recorder[:] = [Recorder(names, weights or {}, codes, is_tensor, captured.append)]
+    named = _walk(model) if named is None else named
+    code_of = lambda module: (type(module).forward.__code__, "toy.py")  # noqa: E731
+    model.recorder[:] = [Recorder(named, (weights or {}).items(), code_of, TENSORS, captured.append)]
     model(x)
     return captured
 
@@ -54,15 +76,14 @@ def _walk(model: Toy, name: str = "(root)") -> list[tuple[str, Toy]]:
     return [(name, model), *[pair for k, v in children for pair in _walk(v, k)]]
 
 
-def build(second: type[Toy] = Toy) -> tuple[Parent, dict[int, str]]:
+def build(second: type[Toy] = Toy) -> Parent:
     recorder: list[Recorder] = []
-    model = Parent(recorder, first=Toy(recorder), second=second(recorder))
-    return model, {id(module): name for name, module in _walk(model)}
+    return Parent(recorder, first=Toy(recorder), second=second(recorder))
 
 
 def test_outputs_and_what_the_caller_computed_come_in_execution_order() -> None:
-    model, names = build()
-    captured = record(model, names, np.zeros(2))
+    model = build()
+    captured = record(model, np.zeros(2))
     assert [c.name for c in captured] == [
         "forward/first",
         "forward/second(0)",
@@ -74,24 +95,24 @@ def test_outputs_and_what_the_caller_computed_come_in_execution_order() -> None:
 
 
 def test_a_tensor_between_modules_is_charged_to_the_caller_at_its_line() -> None:
-    model, names = build()
-    between = record(model, names, np.zeros(2))[1]
+    model = build()
+    between = record(model, np.zeros(2))[1]
     assert between.owner == "(root)"
     line = int(between.source.removeprefix("toy.py:"))
     assert line == Parent.forward.__code__.co_firstlineno + 2
 
 
 def test_what_a_module_was_fed_is_told() -> None:
-    model, names = build()
-    captured = {c.name: c for c in record(model, names, np.zeros(2))}
+    model = build()
+    captured = {c.name: c for c in record(model, np.zeros(2))}
     assert captured["forward/first"].inputs == "0 = argument 0"
     assert captured["forward/second"].inputs == "0 = second(0)"
     assert captured["forward/first"].caller == "(root)"
 
 
 def test_a_module_that_returns_its_input_is_recorded_all_the_same() -> None:
-    model, names = build(Through)
-    captured = record(model, names, np.zeros(2))
+    model = build(Through)
+    captured = record(model, np.zeros(2))
     assert "forward/second" in [c.name for c in captured]
 
 
@@ -102,12 +123,12 @@ def test_further_calls_are_numbered() -> None:
 
     recorder: list[Recorder] = []
     model = Twice(recorder, first=Toy(recorder))
-    captured = record(model, {id(m): n for n, m in _walk(model)}, np.zeros(1))
+    captured = record(model, np.zeros(1))
     assert [c.name for c in captured] == ["forward/first", "forward/first#1", "forward/(root)"]
 
 
 def test_a_weight_that_is_handed_on_is_named_after_its_owner() -> None:
-    model, names = build()
+    model = build()
     weight = np.ones(2)
 
     class Hands(Parent):
@@ -115,11 +136,49 @@ def test_a_weight_that_is_handed_on_is_named_after_its_owner() -> None:
             return self.first(weight)
 
     model.__class__ = Hands
-    captured = record(model, names, np.zeros(2), {id(weight): "embed.weight"})
+    captured = record(model, np.zeros(2), {"embed.weight": weight})
     assert (captured[0].name, captured[0].owner) == ("forward/embed.weight", "embed")
 
 
 def test_modules_without_a_name_are_transparent() -> None:
-    model, names = build()
-    del names[id(model.first)]
-    assert "forward/first" not in [c.name for c in record(model, names, np.zeros(2))]
+    model = build()
+    named = [pair for pair in _walk(model) if pair[0] != "first"]
+    assert "forward/first" not in [c.name for c in record(model, np.zeros(2), named=named)]
+
+
+def test_a_module_with_two_names_goes_by_the_first() -> None:
+    model = build()
+    named = [*_walk(model), ("alias", model.first)]
+    assert "forward/first" in [c.name for c in record(model, np.zeros(2), named=named)]
+
+
+def test_a_tensor_that_is_written_to_in_place_is_another_one() -> None:
+    class Writes(Parent):
+        def forward(self, x: Any) -> Any:
+            y = self.first(x)
+            TENSORS.write(y)
+            return self.second(y)
+
+    recorder: list[Recorder] = []
+    captured = record(Writes(recorder, first=Toy(recorder), second=Toy(recorder)), np.zeros(2))
+    assert [c.name for c in captured] == ["forward/first", "forward/second(0)", "forward/second", "forward/(root)"]
+
+
+def test_what_is_passed_on_is_told_by_the_name_it_had() -> None:
+    recent = Recent()
+    captured = record(build(Through), np.zeros(2))
+    repeats = {c.name: recent.find(c) for c in captured}
+    assert repeats["forward/second"] == "forward/second(0)"
+    assert repeats["forward/(root)[parts.0]"] == "forward/first"
+    assert repeats["forward/first"] == repeats["forward/(root)[sum]"] == ""
+
+
+def test_arrays_of_recent_entries_are_kept_as_long_as_they_can_be_repeated() -> None:
+    recent, arrays = Recent(), RecentArrays()
+    tensors = [np.full(2, float(i)) for i in range(RECENT + 1)]
+    for i, tensor in enumerate([*tensors, tensors[1], tensors[0]]):
+        name = f"forward/{i}"
+        repeats = recent.find(Captured(name, "", "", tensor, "", "", id(tensor)))
+        arrays.add(name, arrays[repeats] if repeats else tensor)
+        assert arrays[name] is tensor
+        assert bool(repeats) == (i == RECENT + 1), "only one of the last is looked for"
