@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import struct
+from concurrent.futures import ThreadPoolExecutor
 from pickle import encode_long
 from typing import Any, BinaryIO
 
@@ -17,19 +18,27 @@ from weight_convert.tree import Array
 # Numbers at such offsets can be used where they lie when the file is mapped.
 _ALIGNMENT = 64
 _PADDED_FROM = 4096
+# From so many bytes on, a second thread that sums while the first writes is worth its call.
+_BESIDE_FROM = 1 << 16
 JITTOR_END = b"HCAJSLHD"  # jittor.save: pickle, its SHA-1, these eight bytes
 
 
 class _Hashed:
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, pool: ThreadPoolExecutor) -> None:
         self._file = file
+        self._pool = pool
         self._at = 0
         self.digest = hashlib.sha1(usedforsecurity=False)
 
     def write(self, data: Any) -> None:
-        self.digest.update(data)
-        self._file.write(data)
         self._at += len(data)
+        if len(data) < _BESIDE_FROM:
+            self.digest.update(data)
+            self._file.write(data)
+            return
+        hashed = self._pool.submit(self.digest.update, data)
+        self._file.write(data)
+        hashed.result()
 
     def pad(self, ahead: int) -> None:
         """Write opcodes without effect so that the byte after the next ``ahead`` ones has an aligned offset."""
@@ -44,7 +53,14 @@ def save(tree: object, file: BinaryIO) -> None:
 
     A note on bfloat16 (see `bfloat`) stands between the pickle and its SHA-1, if there is anything to note.
     """
-    out = _Hashed(file)
+    with ThreadPoolExecutor(1) as pool:
+        out = _Hashed(file, pool)
+        _save(tree, out)
+    file.write(out.digest.digest())
+    file.write(JITTOR_END)
+
+
+def _save(tree: object, out: _Hashed) -> None:
     emitter = _Emitter(out)
     out.write(b"\x80\x04")
     emitter.node(tree)
@@ -53,8 +69,6 @@ def save(tree: object, file: BinaryIO) -> None:
         out.write(b"\x80\x04")
         _Emitter(out).node(bfloat.note(emitter.bfloats))
         out.write(b".")
-    file.write(out.digest.digest())
-    file.write(JITTOR_END)
 
 
 class _Emitter:

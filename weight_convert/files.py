@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, Literal
 
 import numpy as np
 
-from weight_convert import admitted, bfloat, emit, pth, tensorfile, unpickle
+from weight_convert import admitted, archive, bfloat, emit, pth, tensorfile, unpickle
 from weight_convert.errors import CheckpointError
 from weight_convert.source import FileSource
 from weight_convert.tree import Array, rebuild
@@ -57,14 +57,11 @@ def read(path: str | os.PathLike[str], loader: Loader = "auto") -> Any:
         if kind == "pkl":
             return _read_pickle(file, data)
         # First by our own reader: no pickle can make it run anything or keep it busy for ever, as it can PyTorch's.
-        parsed = pth.parse_zip(file, data) if kind == "pth" else pth.parse_legacy(file, data)
-        if loader == "torch" or (loader == "auto" and _has_torch()):
-            from weight_convert import tensors
-
-            with contextlib.suppress(tensors.UnknownName):
-                return tensors.load(path, kind == "pth")
-            # NumPy's numbers, which training scripts leave among the losses: ours admits them.
-        return parsed.arrays()
+        if kind == "legacy":
+            return _load_pth(path, pth.parse_legacy(file, data), loader, is_zip=False)
+        members = archive.members(file, data)
+        with archive.verified(members, data):
+            return _load_pth(path, pth.parse_zip(members, data), loader, is_zip=True)
 
 
 def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Array]:
@@ -192,6 +189,16 @@ def _opened(path: Path) -> Iterator[tuple[BinaryIO, Any]]:
     with path.open("rb") as file:
         empty = os.fstat(file.fileno()).st_size == 0
         yield file, b"" if empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+
+
+def _load_pth(path: Path, parsed: pth.Parsed, loader: Loader, is_zip: bool) -> Any:
+    if loader == "torch" or (loader == "auto" and _has_torch()):
+        from weight_convert import tensors
+
+        with contextlib.suppress(tensors.UnknownName):
+            return tensors.load(path, is_zip)
+        # NumPy's numbers, which training scripts leave among the losses: ours admits them.
+    return parsed.arrays()
 
 
 def _read_pickle(file: BinaryIO, data: mmap.mmap) -> Any:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 import mmap
-import struct
-import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -14,6 +12,7 @@ import numpy as np
 
 from weight_convert import admitted, unpickle
 from weight_convert.admitted import check_shape
+from weight_convert.archive import Member
 from weight_convert.errors import CheckpointError
 from weight_convert.source import FileSource
 from weight_convert.torch_dtypes import DTYPES, STORAGES
@@ -24,7 +23,6 @@ LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_PROTOCOL = 1001
 # A tensor may repeat its storage (stride 0); beyond this many bytes that is an attack or a mistake.
 MAX_REPEATED = 1 << 28
-_LOCAL_HEADER = struct.Struct("<4s22xHH")
 
 
 @dataclass
@@ -76,17 +74,16 @@ class Parsed:
             raise CheckpointError(f"is damaged ({fault})") from fault
 
 
-def parse_zip(file: BinaryIO, data: mmap.mmap) -> Parsed:
+def parse_zip(members: Mapping[str, Member], data: mmap.mmap) -> Parsed:
     """Read the pickle of the format of PyTorch 1.6 and later.
 
     Args:
-        file: the file.
+        members: what `archive.members` found in the file.
         data: the whole file, mapped copy-on-write.
 
     Raises:
         CheckpointError: not such a file, damaged, or it holds what reading does not admit.
     """
-    members = _members(file, data)
     roots = [name[: -len("data.pkl")] for name in members if name.endswith("/data.pkl")]
     if len(roots) != 1:  # of two, another reader might take the other
         raise CheckpointError(f"is a zip archive with {len(roots) or 'no'} data.pkl, so not a PyTorch checkpoint")
@@ -95,47 +92,19 @@ def parse_zip(file: BinaryIO, data: mmap.mmap) -> Parsed:
         raise CheckpointError("is a TorchScript program; save its state_dict() with torch.save instead")
     order = b"little"
     if f"{root}byteorder" in members:
-        start, size = members[f"{root}byteorder"]
-        order = data[start : start + size]
+        order = members[f"{root}byteorder"].of(data)
     if order not in (b"little", b"big"):
         raise CheckpointError(f"has an unknown byte order {order[:20]!r}")
-    start, size = members[f"{root}data.pkl"]
-    tree = unpickle.load(FileSource.of_bytes(data[start : start + size]), _table(), _persistent)
+    tree = unpickle.load(FileSource.of_bytes(members[f"{root}data.pkl"].of(data)), _table(), _persistent)
     view = memoryview(data)
 
     def storage_bytes(storage: _Storage) -> memoryview:
         where = members.get(f"{root}data/{storage.key}")
         if where is None:
             raise CheckpointError(f"lacks the storage {storage.key}; it is damaged")
-        return view[where[0] : where[0] + where[1]]
+        return view[where.start : where.start + where.size]
 
     return Parsed(tree, storage_bytes, order == b"big")
-
-
-def _members(file: BinaryIO, data: mmap.mmap) -> dict[str, tuple[int, int]]:
-    """Offset and size of every member, all stored uncompressed and inside the file."""
-    try:
-        with zipfile.ZipFile(file) as archive:
-            infos = archive.infolist()
-    except (zipfile.BadZipFile, NotImplementedError, *unpickle.FAULTS) as fault:
-        raise CheckpointError(f"is a damaged or cut-off zip archive ({fault}); fetch or save it again") from fault
-    members = {}
-    for info in infos:
-        if info.is_dir():
-            continue
-        if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1 or info.file_size != info.compress_size:
-            raise CheckpointError("is a compressed or encrypted zip archive, so not a PyTorch checkpoint; unpack it")
-        header = data[info.header_offset : info.header_offset + _LOCAL_HEADER.size]
-        if len(header) != _LOCAL_HEADER.size or header[:4] != b"PK\x03\x04":
-            raise CheckpointError("is a damaged zip archive (a member's header); fetch or save it again")
-        _, name_size, extra_size = _LOCAL_HEADER.unpack(header)
-        start = info.header_offset + _LOCAL_HEADER.size + name_size + extra_size
-        if start + info.file_size > len(data):
-            raise CheckpointError("is a damaged zip archive (a member beyond the end); fetch or save it again")
-        if info.filename in members:
-            raise CheckpointError("is a zip archive with two members of one name, so not a PyTorch checkpoint")
-        members[info.filename] = (start, info.file_size)
-    return members
 
 
 def parse_legacy(file: BinaryIO, data: mmap.mmap) -> Parsed:
