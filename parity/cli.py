@@ -23,6 +23,7 @@ from parity import demo
 from parity.batch import photograph_batch
 from parity.client import WorkerError
 from parity.doctor import doctor_command
+from parity.gotchas.cli import gotchas_command
 from parity.layers import LayersJob, compare_layers
 from parity.mutants import CATALOGUE
 from parity.overhead import measure_overhead
@@ -36,6 +37,7 @@ app = typer.Typer(
     help="Show how far a Jittor port is from its PyTorch model.",
 )
 app.command("doctor")(doctor_command)
+app.command("gotchas")(gotchas_command)
 
 MODEL_OPTIONS = "Model options as of the detector itself: " + " ".join(
     f"--{action.dest}" if action.dest != "aux_loss" else "--no_aux_loss" for action in get_args_parser()._actions
