@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import jittor as jt
 from jittor import Var, nn
 
+from detr_common.errors import InputError
 from detr_common.options import num_classes
 from detr_jt.backbone import Joiner, build_backbone
 from detr_jt.layers import MLP, Conv2d
@@ -69,8 +70,11 @@ def build_model(args: argparse.Namespace) -> tuple[DETR, None, dict[str, nn.Modu
         The model; the criterion, which is None until the losses rung brings it; the postprocessors by kind of result.
 
     Raises:
+        InputError: ``args.device`` is "cuda" and the framework can use no GPU.
         ValueError: options that do not go together.
     """
+    if args.device == "cuda" and not jt.get_device_count():
+        raise InputError("--device cuda: Jittor can use no GPU here; python -m parity doctor may tell why")
     jt.flags.use_cuda = int(args.device == "cuda")
     model = DETR(
         build_backbone(args),

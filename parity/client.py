@@ -188,7 +188,10 @@ class Worker:
         self._log.seek(0)
         said = self._log.read().decode(errors="replace").strip().splitlines()[-30:]
         advice = "python -m parity doctor tells what is wrong with the installation"
-        return WorkerError("\n".join([f"{self.label}: the worker {how}; {advice}. It last said:", *said]))
+        if code == -signal.SIGKILL:
+            advice = "probably out of memory; try a smaller --size, fewer images or a smaller model"
+        last = ["It last said:", *said] if said else ["It said nothing."]
+        return WorkerError("\n".join([f"{self.label}: the worker {how}; {advice}.", *last]))
 
 
 def _widen(pipe: int) -> None:
