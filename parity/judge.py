@@ -41,14 +41,16 @@ class Judge:
         self._judged: dict[str, Judgement] = {}
         self._order: dict[str, int] = {}
         self._constant: list[str] = []
+        self._doubled: list[str] = []
         self._recent: deque[tuple[list[Array], Measured]] = deque(maxlen=RECENT)
         self._arrived: dict[Run, int] = dict.fromkeys(RUNS, 0)
 
     def take(self, run: Run, entry: Entry) -> None:
         """Take a tensor from a run."""
+        if entry.name in self._judged or run in self._waiting.get(entry.name, {}):
+            self._doubled.append(f"{entry.name} in {' '.join(run)}")
+            return
         versions = self._waiting.setdefault(entry.name, {})
-        if run in versions or entry.name in self._judged:
-            raise ValueError(f"{run[0]} {run[1]} sent {entry.name} twice; two modules seem to have one name")
         versions[run] = entry
         if run[0] == PORT or entry.name not in self._order:
             self._order[entry.name] = self._arrived[run]
@@ -82,6 +84,7 @@ class Judge:
             judgements=[judged[name] for name in sorted(judged, key=self._place(judged))],
             idle=_idle(modules, called),
             unexercised=self._constant,
+            doubled=self._doubled,
             crashes=[f"{worker.label}: {worker.failure}" for worker in workers.values() if worker.failure],
             modules=len(called[REFERENCE] & called[PORT]),
             exact=self._exact,

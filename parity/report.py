@@ -60,6 +60,7 @@ def _print_gaps(verdict: LayersVerdict, console: Console) -> None:
         ("Only Jittor has", verdict.unexpected),
         ("Idle or one-sided modules", verdict.idle),
         ("A mask that is the same everywhere (run a batch of unequal sizes)", verdict.unexercised),
+        ("Sent twice, so two modules seem to have one name", verdict.doubled),
     ):
         for name in list(names)[:ROWS]:
             console.print(f"  {title}: {escape(name)}", highlight=False, soft_wrap=True)

@@ -55,6 +55,7 @@ class LayersVerdict:
         exact: policy of the float64 comparison.
         calibrated: policy of the float32 comparison.
         settings: what was run, for the reader and for the manifest.
+        doubled: tensors that a run sent twice, so that two modules seem to have one name; only the first is judged.
     """
 
     judgements: Sequence[Judgement]
@@ -65,9 +66,11 @@ class LayersVerdict:
     exact: Exact64
     calibrated: Calibrated32
     settings: dict[str, Any] = field(default_factory=dict)
+    doubled: Sequence[str] = ()
 
     def __bool__(self) -> bool:
-        return self.compared > 0 and not (self.idle or self.unexercised or self.crashes) and all(self.judgements)
+        gaps = self.idle or self.unexercised or self.doubled or self.crashes
+        return self.compared > 0 and not gaps and all(self.judgements)
 
     @property
     def compared(self) -> int:
@@ -137,6 +140,7 @@ class LayersVerdict:
             "unexpected": self.unexpected,
             "idle": list(self.idle),
             "unexercised": list(self.unexercised),
+            "doubled": list(self.doubled),
             "crashes": list(self.crashes),
             "worst_float64": self.worst64,
             "worst_float32_ratio": self.worst_ratio,

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
 
 from parity.judge import PORT, REFERENCE, RUNS, Judge
 from parity.policy import Calibrated32, Exact64
@@ -82,6 +83,21 @@ def test_a_tensor_that_only_the_port_has_fails() -> None:
 def test_a_tensor_of_one_precision_only_fails() -> None:
     verdict = run({(PORT, "float32", "c"): None})
     assert not verdict and verdict.missing == ["forward/c"] and verdict.failures[0].side == "uneven"
+
+
+@pytest.mark.parametrize("first", ["waiting", "judged"])
+def test_two_modules_with_one_name_fail_and_the_rest_is_judged(first: str) -> None:
+    """In one run ``forward/a`` comes again: while the other runs' versions are still due, or after them all."""
+    last = {(PORT, "float32", "a"): None} if first == "waiting" else {}
+    verdict = run({(PORT, "float64", "b"): lambda entry: replace(entry, name="forward/a"), **last})
+    assert not verdict and verdict.doubled == ["forward/a in jittor float64"]
+    assert verdict.as_dict()["doubled"] == verdict.doubled
+    names = [judgement.name for judgement in verdict.judgements]
+    assert sorted(names) == ["forward/a", "forward/b", "forward/c"]
+
+
+def test_two_modules_with_one_name_fail_though_all_else_agrees() -> None:
+    assert not replace(run(), doubled=["forward/a in jittor float64"])
 
 
 def test_another_shape_or_kind_fails_without_broadcasting() -> None:

@@ -20,7 +20,7 @@ def test_a_gpu_that_is_not_there_is_refused_by_the_framework(
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     with Worker(framework) as worker:
         worker.build(default_args(device="cuda"), tmp_path / "never-read.pkl")
-        with pytest.raises(InputError, match="--device cuda: .* no GPU"):
+        with pytest.raises(InputError, match=r"--device cuda: .* no GPU"):
             worker.wait_built()
 
 
