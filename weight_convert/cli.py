@@ -6,7 +6,7 @@ import dataclasses
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypedDict
 
 import typer
 from rich.console import Console
@@ -23,6 +23,14 @@ _USAGE_ERROR: Any = typer.BadParameter.__bases__[0]
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
+class Options(TypedDict):
+    """What the user asked of `convert`."""
+
+    force: bool
+    verify: bool
+    weights_only: bool
+
+
 @app.command()
 def main(
     source: Annotated[
@@ -36,6 +44,9 @@ def main(
         bool, typer.Option("--bench", help="Time it beside copying the file; measure its memory.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing DST.")] = False,
+    weights_only: Annotated[
+        bool, typer.Option("--weights-only", help="Leave out optimizer, epoch and all else beside the weights.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing unless something is wrong.")] = False,
 ) -> None:
@@ -54,7 +65,8 @@ def main(
         return
     try:
         source = _fetched(source, destination, force, quiet)
-        summary = _with_progress(source, destination, force, verify, quiet)
+        options = Options(force=force, verify=verify, weights_only=weights_only)
+        summary = _with_progress(source, destination, options, quiet)
         figures = measure(source, destination) if bench else None
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -87,22 +99,32 @@ def _fetched(source: Path, destination: Path, force: bool, quiet: bool) -> Path:
         return download.fetch(entry, lambda done, total: bar.update(task, completed=done, total=total))
 
 
-def _with_progress(source: Path, destination: Path, force: bool, verify: bool, quiet: bool) -> Summary:
+def _with_progress(source: Path, destination: Path, options: Options, quiet: bool) -> Summary:
     console = Console(stderr=True, quiet=quiet)
     if not console.is_terminal:
-        return convert(source, destination, force=force, verify=verify)
+        return convert(source, destination, **options)
     with console.status("") as status:
-        return convert(source, destination, force=force, verify=verify, progress=status.update)
+        return convert(source, destination, **options, progress=status.update)
 
 
 def describe(summary: Summary) -> str:
-    """The summary in one or two lines."""
+    """The summary in a line each for the file, what it holds, what it does not, and the verification."""
     dtypes = ", ".join(f"{count} {name}" for name, count in summary.dtypes.items())
-    text = (
+    lines = [
         f"{summary.destination}: {summary.tensors} tensors ({dtypes}), {summary.bytes / 1e6:.1f} MB, "
-        f"sha256 {summary.sha256[:16]}, {summary.seconds:.2f} s"
-    )
-    return text + (f"\nverified: bitwise equal to {summary.source}" if summary.verified else "")
+        f"sha256 {summary.sha256[:16]}, {summary.seconds:.2f} s",
+        f"holds {summary.contents}",
+    ]
+    left_out = ", ".join(summary.left_out)
+    if left_out:
+        lines.append(f"left out: {left_out}")
+    if summary.verified:
+        lines.append(
+            f"verified: the weights are bitwise equal to those of {summary.source}, which holds {left_out} too"
+            if left_out
+            else f"verified: bitwise equal to {summary.source}"
+        )
+    return "\n".join(lines)
 
 
 def run(arguments: list[str] | None = None) -> int:

@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from weight_convert import contents
 from weight_convert.errors import CheckpointError
-from weight_convert.files import SUFFIXES, Loader, import_frameworks, read, state_dict_of, write
+from weight_convert.files import SUFFIXES, Loader, import_frameworks, read, write
 from weight_convert.tree import arrays, join
 
 
@@ -26,6 +27,8 @@ class Summary:
 
     source: str
     destination: str
+    contents: str  # what was written, in words
+    left_out: tuple[str, ...]  # what the source holds beside its weights, where only they were written
     tensors: int
     bytes: int  # of the tensors
     dtypes: dict[str, int]  # tensors of each
@@ -45,6 +48,7 @@ def convert(
     *,
     force: bool = False,
     verify: bool = False,
+    weights_only: bool = False,
     loader: Loader = "auto",
     progress: Callable[[str], None] = lambda step: None,
 ) -> Summary:
@@ -52,14 +56,16 @@ def convert(
 
     Args:
         source: a file that `weight_convert.read` reads.
-        destination: its suffix decides the format. For ``.safetensors`` only the weights are written.
+        destination: its suffix decides the format. ``.safetensors`` holds weights and nothing else.
         force: replace an existing destination.
         verify: read the destination back and compare it with the source.
+        weights_only: leave out what the source holds beside its weights; the summary names it.
         loader: as for `weight_convert.read`.
         progress: called with the name of each step before it starts.
 
     Raises:
-        CheckpointError: the source cannot be read, the destination exists or cannot be written, or is the source.
+        CheckpointError: the source cannot be read, the destination exists or cannot be written, is the source,
+            or cannot hold what the source holds beside its weights. The destination is then as it was.
     """
     source, destination = Path(source), Path(destination)
     check_destination(source, destination, force)
@@ -67,11 +73,10 @@ def convert(
     start = time.perf_counter()
     progress(f"reading {source}")
     tree = read(source, loader)
-    if SUFFIXES[destination.suffix.lower()] == "safetensors":
-        tree = state_dict_of(tree)
-    found = list(arrays(tree))
-    if not found:
+    if not any(True for _ in arrays(tree)):
         raise CheckpointError(f"{source}: holds no tensors; nothing was written")
+    tree, left_out = _to_write(tree, source, destination, weights_only)
+    found = list(arrays(tree))
     progress(f"writing {destination}")
     write(tree, destination)
     seconds = time.perf_counter() - start
@@ -82,6 +87,8 @@ def convert(
     return Summary(
         source=str(source),
         destination=str(destination),
+        contents=contents.describe(tree),
+        left_out=left_out,
         tensors=len(found),
         bytes=sum(array.nbytes for _, array in found),
         dtypes=dict(Counter(array.dtype.name for _, array in found)),
@@ -89,6 +96,29 @@ def convert(
         seconds=seconds,
         differences=differences,
     )
+
+
+def _to_write(tree: Any, source: Path, destination: Path, weights_only: bool) -> tuple[Any, tuple[str, ...]]:
+    """The part of a source's tree that is written, and the names of what is not.
+
+    Raises:
+        CheckpointError: something would be left out that nobody said may be, or there are no weights.
+    """
+    flat = SUFFIXES[destination.suffix.lower()] == "safetensors"
+    if not flat and not weights_only:
+        return tree, ()
+    left_out = contents.beside_weights(tree)
+    if left_out and not weights_only:
+        raise CheckpointError(
+            f"{destination}: safetensors holds weights only, so {', '.join(left_out)} of {source} would be lost; write "
+            ".pth or .pkl instead, or leave them out with --weights-only"
+        )
+    try:
+        weights = contents.state_dict_of(tree)
+    except CheckpointError as error:
+        raise CheckpointError(f"{source}: {error}") from error
+    key = contents.weights_key(tree)
+    return (weights if flat or key is None else {key: weights}), left_out
 
 
 def check_destination(source: Path, destination: Path, force: bool) -> None:

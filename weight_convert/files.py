@@ -8,7 +8,6 @@ import importlib.util
 import itertools
 import mmap
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,6 +16,8 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 
 from weight_convert import admitted, archive, bfloat, emit, pth, tensorfile, unpickle
+from weight_convert.atomic import replace
+from weight_convert.contents import state_dict_of
 from weight_convert.errors import CheckpointError
 from weight_convert.source import FileSource
 from weight_convert.tree import Array, rebuild
@@ -81,25 +82,6 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Array]:
         return state_dict_of(tree)
 
 
-def state_dict_of(tree: Any) -> dict[str, Array]:
-    """The weights in a tree: under "model", under "state_dict", or the tree itself.
-
-    Raises:
-        CheckpointError: there are none, or something among them is not an array.
-    """
-    where = "the file"
-    for key in ("model", "state_dict"):
-        if isinstance(tree, dict) and isinstance(tree.get(key), dict):
-            where, tree = repr(key), tree[key]
-            break
-    if not isinstance(tree, dict) or not any(isinstance(value, np.ndarray) for value in tree.values()):
-        raise CheckpointError(f'{where} holds no tensors by name; expected {{"model": ...}} or a bare state dict')
-    for name, value in tree.items():
-        if not isinstance(name, str) or not isinstance(value, np.ndarray):
-            raise CheckpointError(f"{where} holds {name!r}, a {type(value).__name__}, among the tensors")
-    return tree
-
-
 def write(tree: object, path: str | os.PathLike[str]) -> None:
     """Write a checkpoint, whole or not at all; the suffix decides the format.
 
@@ -124,11 +106,11 @@ def write(tree: object, path: str | os.PathLike[str]) -> None:
                 raise CheckpointError("writing .pth needs PyTorch, which is not installed; write .pkl or .safetensors")
             from weight_convert import tensors
 
-            _replace(path, lambda file: tensors.save(clean, Path(file.name)))
+            replace(path, lambda file: tensors.save(clean, Path(file.name)))
         elif kind == "pkl":
-            _replace(path, lambda file: emit.save(clean, file))
+            replace(path, lambda file: emit.save(clean, file))
         else:
-            _replace(path, lambda file: tensorfile.save(clean, file))
+            replace(path, lambda file: tensorfile.save(clean, file))
 
 
 def detect(head: bytes, size: int) -> Format:
@@ -260,38 +242,3 @@ def _writable_leaf() -> Callable[[Any, str], Any]:
         return seen.setdefault(key, array) if array.size and isinstance(value, np.ndarray) else array
 
     return leaf
-
-
-def _replace(path: Path, fill: Callable[[BinaryIO], None]) -> None:
-    """Let ``fill`` write a file beside ``path``, then put it there; on failure nothing is left behind."""
-    if path.is_dir():
-        raise CheckpointError("is a directory; name a file")
-    if not path.parent.is_dir():
-        raise CheckpointError(f"the folder {path.parent} does not exist; make it first")
-    path = path.resolve()  # a link stays one; what it points to is replaced
-    handle, name = tempfile.mkstemp(prefix=f".{path.name[:100]}.", suffix=".part", dir=path.parent)
-    os.close(handle)
-    part = Path(name)
-    try:
-        with part.open("r+b") as file:
-            fill(file)
-            file.flush()
-            os.fsync(file.fileno())
-        part.chmod(_mode(path))
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def _mode(path: Path) -> int:
-    """The permissions of the file replaced, or what the umask leaves of a new one."""
-    if path.exists():
-        return path.stat().st_mode & 0o777
-    mask = os.umask(0)
-    os.umask(mask)
-    return 0o666 & ~mask

@@ -1,5 +1,6 @@
 """The command: exit codes, one line of error, nothing lost, and the figures of --bench."""
 
+import argparse
 import json
 import os
 import pickle
@@ -42,10 +43,51 @@ def test_json_and_quiet(tmp_path, capsys):
     assert not compare(TREE, read(tmp_path / "c.pkl"))
 
 
-def test_only_the_weights_go_into_safetensors(tmp_path):
-    write(TREE, tmp_path / "a.pkl")
-    assert command(tmp_path / "a.pkl", tmp_path / "b.safetensors", "--verify", "--quiet") == 0
-    assert list(read(tmp_path / "b.safetensors")) == ["w", "h"]
+WHOLE = {**TREE, "optimizer": {"state": {}, "param_groups": []}, "args": argparse.Namespace(lr=0.1)}
+
+
+def test_what_safetensors_cannot_hold_is_named_and_nothing_is_written(tmp_path, capsys):
+    source, destination = tmp_path / "a.pkl", tmp_path / "b.safetensors"
+    write(WHOLE, source)
+    destination.write_bytes(b"precious")
+    assert command(source, destination, "--force", "--verify") == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1
+    assert f"epoch, optimizer, args of {source} would be lost" in err and "--weights-only" in err
+    assert destination.read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize("key", ["model", "state_dict"])
+@pytest.mark.parametrize("suffix", ["pth", "pkl", "safetensors"])
+def test_what_weights_only_leaves_out_is_said(tmp_path, capsys, suffix, key):
+    tree = {(key if name == "model" else name): value for name, value in WHOLE.items()}
+    write(tree, tmp_path / "a.pkl")
+    arguments = (tmp_path / "a.pkl", tmp_path / f"b.{suffix}", "--weights-only", "--verify", "--force")
+    assert command(*arguments) == 0
+    out = capsys.readouterr().out
+    assert "left out: epoch, optimizer, args\n" in out
+    assert f"the weights are bitwise equal to those of {tmp_path / 'a.pkl'}, which holds epoch, optimizer, args" in out
+    assert "holds 2 weights\n" in out
+    found = read(tmp_path / f"b.{suffix}")
+    assert not compare(found, tree[key] if suffix == "safetensors" else {key: tree[key]})
+    assert command(*arguments, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["left_out"] == ["epoch", "optimizer", "args"]
+
+
+def test_weights_alone_go_into_safetensors_without_a_word(tmp_path, capsys):
+    for name, tree in (("a.pkl", TREE["model"]), ("c.pkl", {"model": TREE["model"]})):
+        write(tree, tmp_path / name)
+        assert command(tmp_path / name, tmp_path / "b.safetensors", "--verify", "--force") == 0
+        out = capsys.readouterr().out
+        assert "left out" not in out and f"verified: bitwise equal to {tmp_path / name}\n" in out
+        assert list(read(tmp_path / "b.safetensors")) == ["w", "h"]
+
+
+def test_weights_only_of_a_file_without_weights_is_refused(tmp_path, capsys):
+    write({"losses": [np.ones(2)]}, tmp_path / "a.pkl")
+    assert command(tmp_path / "a.pkl", tmp_path / "b.pkl", "--weights-only") == 2
+    assert "a.pkl: the file holds no tensors by name" in capsys.readouterr().err
+    assert os.listdir(tmp_path) == ["a.pkl"]
 
 
 def test_a_mismatch_is_exit_code_1(tmp_path, capsys, monkeypatch):
