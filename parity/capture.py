@@ -79,6 +79,39 @@ class RecentArrays:
             del self._arrays[next(iter(self._arrays))]
 
 
+class Window:
+    """The part of a pass that is held in memory at a time, where nothing can be read before the pass is over.
+
+    Args:
+        budget: bytes to hold; one tensor may always be held, however large.
+    """
+
+    def __init__(self, budget: int) -> None:
+        self._budget = budget
+        self._first = self._count = 0
+        self._bytes = 0
+        self._full = False
+
+    def holds(self, size: int) -> bool:
+        """Whether the next tensor of the pass, of ``size`` bytes, lies in the window."""
+        self._count += 1
+        if self._full or self._count <= self._first:
+            return False
+        self._full = self._bytes > 0 and self._bytes + size > self._budget
+        if self._full:
+            self._next = self._count - 1
+        else:
+            self._bytes += size
+        return not self._full
+
+    def advance(self) -> bool:
+        """Move on to what was not held, for another pass; return whether there is any."""
+        more = self._full
+        if more:
+            self._first, self._count, self._bytes, self._full = self._next, 0, 0, False
+        return more
+
+
 class _Call:
     """A module that is running: its label, what it was fed, and the tensors already accounted for inside it."""
 

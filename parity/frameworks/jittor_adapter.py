@@ -16,10 +16,13 @@ import numpy as np
 import numpy.typing as npt
 from jittor import nn
 
-from parity.capture import ROOT, Captured, Recent, RecentArrays, Recorder
+from parity.capture import ROOT, Captured, Recent, RecentArrays, Recorder, Window
 from parity.frameworks.base import POSTPROCESS, Array, EmitEntry, code_of, flatten_results
 from parity.mutants.layers import plant
 from parity.trace import Entry
+
+# What a pass may hold beside its own needs; where a model has more to show, it runs again for the rest.
+HELD_BYTES = 3 * 2**30
 
 
 class JittorTensors:
@@ -76,22 +79,23 @@ class JittorAdapter:
         plant(mutant, dict(self._named_modules()))
 
     def forward(self, images: Sequence[npt.NDArray[np.float32]], emit: EmitEntry | None) -> dict[str, Array]:
-        """Run the detector and its post-processing."""
-        tensors = [jt.array(image, dtype=self.args.dtype) for image in images]
-        sizes = jt.array([image.shape[1:] for image in images])
-        with jt.no_grad(), self._capture(emit):
-            outputs = self.model(tensors)
-            detections = self.postprocessors["bbox"](outputs, sizes)
-            results = {name: value.numpy() for name, value in flatten_results(outputs, detections).items()}
-        return results
+        """Run the detector and its post-processing; with ``emit`` as often as it takes to hold every tensor once."""
+        window = Window(HELD_BYTES)
+        while True:
+            with jt.no_grad(), self._capture(emit, window):
+                outputs = self.model([jt.array(image, dtype=self.args.dtype) for image in images])
+                detections = self.postprocessors["bbox"](outputs, jt.array([image.shape[1:] for image in images]))
+                results = {name: value.numpy() for name, value in flatten_results(outputs, detections).items()}
+            if not window.advance():
+                return results
 
     def _named_modules(self) -> list[tuple[str, nn.Module]]:
         named = [(name or ROOT, module) for name, module in self.model.named_modules()]
         return [*named, (POSTPROCESS, self.postprocessors["bbox"])]
 
     @contextmanager
-    def _capture(self, emit: EmitEntry | None) -> Iterator[None]:
-        """Capture by standing in for ``Module.__call__``, as Jittor has but one slot for hooks.
+    def _capture(self, emit: EmitEntry | None, window: Window) -> Iterator[None]:
+        """Capture what lies in a window, by standing in for ``Module.__call__``, as Jittor has but one slot for hooks.
 
         Nothing is fetched before the pass is over: fetching runs the graph up to there, which would part operations
         that a plain pass runs as one kernel, and so change their rounding.
@@ -101,8 +105,13 @@ class JittorAdapter:
             return
         named = self._named_modules()
         held: list[Captured] = []
+
+        def hold(captured: Captured) -> None:
+            if window.holds(captured.tensor.nbytes):
+                held.append(captured)
+
         recorder = Recorder(
-            named, self.model.named_parameters(), lambda m: code_of(type(m).execute), JittorTensors(), held.append
+            named, self.model.named_parameters(), lambda m: code_of(type(m).execute), JittorTensors(), hold
         )
         plain_call = nn.Module.__call__
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from parity.capture import RECENT, Captured, Recent, RecentArrays, Recorder
+from parity.capture import RECENT, Captured, Recent, RecentArrays, Recorder, Window
 
 
 class Toy:
@@ -182,3 +182,13 @@ def test_arrays_of_recent_entries_are_kept_as_long_as_they_can_be_repeated() -> 
         arrays.add(name, arrays[repeats] if repeats else tensor)
         assert arrays[name] is tensor
         assert bool(repeats) == (i == RECENT + 1), "only one of the last is looked for"
+
+
+def test_windows_hold_every_tensor_once() -> None:
+    sizes = [3, 4, 50, 1, 9, 2, 2]
+    window, passes = Window(10), []
+    while True:
+        passes.append([i for i, size in enumerate(sizes) if window.holds(size)])
+        if not window.advance():
+            break
+    assert passes == [[0, 1], [2], [3, 4], [5, 6]]
