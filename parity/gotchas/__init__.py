@@ -4,10 +4,14 @@ This package holds no framework; ``parity.gotchas.runner`` runs the lines.
 """
 
 from parity.gotchas.entry import Gotcha, Relation, Theme
+from parity.gotchas.autograd import AUTOGRAD
+from parity.gotchas.dtypes import DTYPES
 from parity.gotchas.indexing import INDEXING
+from parity.gotchas.optimizers import OPTIMIZERS
 from parity.gotchas.reductions import REDUCTIONS
+from parity.gotchas.shapes import SHAPES
 
-THEMES = (INDEXING, REDUCTIONS)
+THEMES = (INDEXING, REDUCTIONS, DTYPES, SHAPES, AUTOGRAD, OPTIMIZERS)
 CATALOGUE = {entry.id: entry for theme in THEMES for entry in theme.entries}
 
 __all__ = ["CATALOGUE", "THEMES", "Gotcha", "Relation", "Theme"]
