@@ -1,4 +1,4 @@
-"""Options of a DETR model, with the flags, names and defaults of the published detector."""
+"""Options of a DETR model and of its training, with the flags, names and defaults of the published detector."""
 
 import argparse
 
@@ -9,7 +9,7 @@ BACKBONES = ("resnet18", "resnet34", "resnet50", "resnet101")
 
 
 def get_args_parser() -> argparse.ArgumentParser:
-    """Return the parser of every model option; a program adds it with ``parents=[get_args_parser()]``.
+    """Return the parser of every option; a program adds it with ``parents=[get_args_parser()]``.
 
     Returns:
         A parser made with ``add_help=False``. Defaults are those of DETR-R50.
@@ -17,6 +17,8 @@ def get_args_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(add_help=False)
     _add_backbone(parser.add_argument_group("backbone"))
     _add_transformer(parser.add_argument_group("transformer"))
+    _add_loss(parser.add_argument_group("loss"))
+    _add_optimizer(parser.add_argument_group("optimizer"))
     run = parser.add_argument_group("run")
     run.add_argument("--dataset_file", default="coco", choices=sorted(NUM_CLASSES), help="sets the number of classes")
     run.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
@@ -42,6 +44,22 @@ def _add_transformer(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--num_queries", default=100, type=int)
     group.add_argument("--pre_norm", action="store_true")
     group.add_argument("--no_aux_loss", dest="aux_loss", action="store_false", help="last decoder layer's output only")
+
+
+def _add_loss(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--set_cost_class", default=1, type=float, help="class probability in the matching cost")
+    group.add_argument("--set_cost_bbox", default=5, type=float, help="L1 distance of boxes in the matching cost")
+    group.add_argument("--set_cost_giou", default=2, type=float, help="generalized IoU in the matching cost")
+    group.add_argument("--bbox_loss_coef", default=5, type=float)
+    group.add_argument("--giou_loss_coef", default=2, type=float)
+    group.add_argument("--eos_coef", default=0.1, type=float, help='weight of the class "no object"')
+
+
+def _add_optimizer(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--lr", default=1e-4, type=float, help="of everything but the backbone, see --lr_backbone")
+    group.add_argument("--weight_decay", default=1e-4, type=float)
+    group.add_argument("--lr_drop", default=200, type=int, help="epochs after which learning rates fall to a tenth")
+    group.add_argument("--clip_max_norm", default=0.1, type=float, help="largest norm of all gradients; 0 for any")
 
 
 def num_classes(args: argparse.Namespace) -> int:

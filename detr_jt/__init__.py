@@ -5,7 +5,18 @@ from detr_common.jittor_ready import preserving_random_state, ready
 ready()  # before the first import of Jittor, which reads what this decides
 with preserving_random_state():  # which that import would reseed
     from detr_jt.checkpoint import load_weights
+    from detr_jt.criterion import SetCriterion, total_loss
     from detr_jt.detr import DETR, build_model
+    from detr_jt.matcher import HungarianMatcher
     from detr_jt.nested_tensor import NestedTensor, nested_tensor_from_tensor_list
 
-__all__ = ["DETR", "NestedTensor", "build_model", "load_weights", "nested_tensor_from_tensor_list"]
+__all__ = [
+    "DETR",
+    "HungarianMatcher",
+    "NestedTensor",
+    "SetCriterion",
+    "build_model",
+    "load_weights",
+    "nested_tensor_from_tensor_list",
+    "total_loss",
+]

@@ -1,7 +1,10 @@
-"""Boxes as (cx, cy, w, h) and as (x0, y0, x1, y1)."""
+"""Boxes as (cx, cy, w, h) and as (x0, y0, x1, y1), and how far they overlap."""
 
 import jittor as jt
 from jittor import Var
+
+from detr_common.targets import check_corners
+from detr_jt.layers import maximum, minimum
 
 
 def box_cxcywh_to_xyxy(boxes: Var) -> Var:
@@ -14,3 +17,54 @@ def box_xyxy_to_cxcywh(boxes: Var) -> Var:
     """Turn corners into centre and size, [..., 4] to [..., 4]."""
     x0, y0, x1, y1 = boxes.unbind(-1)
     return jt.stack(((x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0), dim=-1)
+
+
+def generalized_box_iou(boxes1: Var, boxes2: Var) -> Var:
+    """Compare every box of one set with every box of another (generalized IoU, Rezatofighi et al. 2019).
+
+    Where a quotient of areas is 0 / 0 it counts as 0: two boxes without area have IoU 0, and a hull without area
+    takes nothing off.
+
+    Args:
+        boxes1: [N, 4] as (x0, y0, x1, y1).
+        boxes2: [M, 4] as (x0, y0, x1, y1).
+
+    Returns:
+        [N, M], from -1 to 1.
+
+    Raises:
+        InputError: a box is NaN or has x1 < x0 or y1 < y0.
+    """
+    check_corners(boxes1.numpy(), "boxes1")
+    check_corners(boxes2.numpy(), "boxes2")
+    return paired_generalized_box_iou(boxes1[:, None], boxes2[None])
+
+
+def paired_generalized_box_iou(boxes1: Var, boxes2: Var) -> Var:
+    """Compare each box with its partner: the diagonal of ``generalized_box_iou``, from boxes known to be in order.
+
+    Args:
+        boxes1: [..., 4] as (x0, y0, x1, y1), x1 >= x0 and y1 >= y0.
+        boxes2: likewise, of a shape that broadcasts with it.
+
+    Returns:
+        [...], from -1 to 1.
+    """
+    overlap = minimum(boxes1[..., 2:], boxes2[..., 2:]) - maximum(boxes1[..., :2], boxes2[..., :2])
+    hull = maximum(boxes1[..., 2:], boxes2[..., 2:]) - minimum(boxes1[..., :2], boxes2[..., :2])
+    intersection = product(overlap.clamp(0))
+    enclosing = product(hull.clamp(0))
+    union = product(boxes1[..., 2:] - boxes1[..., :2]) + product(boxes2[..., 2:] - boxes2[..., :2]) - intersection
+    return ratio(intersection, union) - ratio(enclosing - union, enclosing)
+
+
+def product(sides: Var) -> Var:
+    """Multiply width and height, [..., 2] to [...]."""
+    return sides[..., 0] * sides[..., 1]
+
+
+def ratio(numerator: Var, denominator: Var) -> Var:
+    """Divide areas; where the denominator is not above 0 the quotient and its gradient are 0."""
+    positive = denominator > 0
+    quotient = numerator / jt.where(positive, denominator, jt.ones_like(denominator))
+    return jt.where(positive, quotient, jt.zeros_like(quotient))

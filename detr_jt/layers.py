@@ -15,6 +15,28 @@ def constant(value: float, like: Var) -> float | Var:
     return value if like.dtype == "float32" else jt.array(np.array([value]), dtype=str(like.dtype))
 
 
+def absolute(x: Var) -> Var:
+    """Return the absolute value; its gradient at 0 is 0, where Jittor's own has 1."""
+    return x * ((x > 0).cast(str(x.dtype)) - (x < 0).cast(str(x.dtype))).detach()
+
+
+def maximum(x: Var, y: Var) -> Var:
+    """Return the larger values; equal ones share the gradient, which Jittor's own gives to ``y``."""
+    share = _share(x > y, x == y, x)
+    return x * share + y * (1 - share)
+
+
+def minimum(x: Var, y: Var) -> Var:
+    """Return the smaller values; equal ones share the gradient, which Jittor's own gives to ``y``."""
+    share = _share(x < y, x == y, x)
+    return x * share + y * (1 - share)
+
+
+def _share(chosen: Var, equal: Var, like: Var) -> Var:
+    """Return 1 where chosen, 0.5 where equal and 0 elsewhere, without gradient."""
+    return (chosen.cast(str(like.dtype)) + 0.5 * equal.cast(str(like.dtype))).detach()
+
+
 class Conv2d(nn.Conv):
     """A convolution whose float64 form is a matrix product of its patches.
 
@@ -70,8 +92,11 @@ class Dropout(nn.Module):
         """Drop values of ``x`` and scale up the others, in training; return ``x`` otherwise."""
         if self.p == 0 or not self.is_training():
             return x
-        keep = (jt.rand(x.shape) >= self.p).cast(str(x.dtype))
-        return x * keep * constant(1 / (1 - self.p), x)
+        return x * self.keep(x).cast(str(x.dtype)) * constant(1 / (1 - self.p), x)
+
+    def keep(self, x: Var) -> Var:
+        """Draw what is kept of ``x``, a bool of its shape."""
+        return jt.rand(x.shape) >= self.p
 
 
 class LayerNorm(nn.Module):

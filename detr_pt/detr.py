@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from detr_common.errors import InputError
 from detr_common.options import num_classes
 from detr_pt.backbone import Joiner, build_backbone
+from detr_pt.criterion import SetCriterion, build_criterion
 from detr_pt.layers import MLP, Conv2d
 from detr_pt.nested_tensor import NestedTensor, as_nested_tensor
 from detr_pt.postprocess import PostProcess
@@ -63,11 +64,11 @@ class DETR(nn.Module):
         return out
 
 
-def build_model(args: argparse.Namespace) -> tuple[DETR, None, dict[str, nn.Module]]:
+def build_model(args: argparse.Namespace) -> tuple[DETR, SetCriterion, dict[str, nn.Module]]:
     """Build what ``args`` (``detr_common.options``) describes, on ``args.device`` and in ``args.dtype``.
 
     Returns:
-        The model; the criterion, which is None until the losses rung brings it; the postprocessors by kind of result.
+        The model; the criterion, in the same dtype; the postprocessors by kind of result.
 
     Raises:
         InputError: ``args.device`` is "cuda" and the framework can use no GPU.
@@ -83,4 +84,4 @@ def build_model(args: argparse.Namespace) -> tuple[DETR, None, dict[str, nn.Modu
         aux_loss=args.aux_loss,
     )
     model.to(device=args.device, dtype=getattr(torch, args.dtype))
-    return model, None, {"bbox": PostProcess()}
+    return model, build_criterion(args), {"bbox": PostProcess()}

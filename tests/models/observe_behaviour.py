@@ -24,7 +24,7 @@ def built(side: Torch, **changes: object) -> tuple[Any, Any]:
     """A detector with seeded weights in evaluation mode, and its post-processing."""
     args = small_args(**changes)
     model, criterion, postprocessors = side.module("detr").build_model(args)
-    assert criterion is None and list(postprocessors) == ["bbox"]
+    assert type(criterion).__name__ == "SetCriterion" and list(postprocessors) == ["bbox"]
     side.set_state(model, {n: v.astype(args.dtype) for n, v in fixtures.state_dict(args).items()})
     side.set_training(model, False)
     return model, postprocessors["bbox"]
