@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import re
+from collections import Counter, OrderedDict
 from typing import Any
 
 import ml_dtypes
@@ -12,7 +13,7 @@ import numpy as np
 
 from weight_convert.errors import CheckpointError
 from weight_convert.tree import Array
-from weight_convert.unpickle import Builder, Global, Record, members
+from weight_convert.unpickle import Builder, Global, members
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 _NUMBER = re.compile(r"[?]|[biufc][0-9]{1,2}")
@@ -89,10 +90,10 @@ def _reconstruct(kind: Any, *_: Any) -> Pending:
     return Pending()
 
 
-def _scalar(dtype: Any, data: Any) -> Array:
+def _scalar(dtype: Any, data: Any) -> Any:
     if not isinstance(dtype, DType):
         raise CheckpointError("damaged number")
-    return build_array(data, dtype.dtype, (), False)
+    return build_array(data, dtype.dtype, (), False)[()]
 
 
 def _from_buffer(data: Any, dtype: Any, shape: Any, order: Any) -> Array:
@@ -115,13 +116,16 @@ def _namespace() -> argparse.Namespace:
     return argparse.Namespace()
 
 
-def _record(*items: Any) -> Record:
-    record = Record()
-    pairs = items[0].items() if items and isinstance(items[0], dict) else items[0] if items else ()
-    for key, value in pairs:
-        members((key,))
-        record[key] = value
-    return record
+def _mapping(kind: type[dict[Any, Any]]) -> Builder:
+    def build(*items: Any) -> Any:
+        mapping = kind()
+        pairs = items[0].items() if items and isinstance(items[0], dict) else items[0] if items else ()
+        for key, value in pairs:
+            members((key,))
+            mapping[key] = value
+        return mapping
+
+    return build
 
 
 def _sequence(kind: type) -> Builder:
@@ -152,8 +156,8 @@ def _empty_bytes() -> bytes:
 def _make_table() -> dict[tuple[str, str], Builder]:
     table: dict[tuple[str, str], Builder] = {
         ("argparse", "Namespace"): _namespace,
-        ("collections", "OrderedDict"): _record,
-        ("collections", "Counter"): _record,
+        ("collections", "OrderedDict"): _mapping(OrderedDict),
+        ("collections", "Counter"): _mapping(Counter),
         ("numpy", "ndarray"): _refuse,
         ("numpy", "dtype"): _dtype,
         ("ml_dtypes", "bfloat16"): _refuse,
@@ -186,7 +190,7 @@ def leaf(value: Any, place: str) -> Any:
     """
     if isinstance(value, Pending) and value.array is not None:
         return value.array
-    if isinstance(value, np.ndarray):
+    if isinstance(value, (np.ndarray, np.generic)):
         return value
     if isinstance(value, (bytearray, memoryview)):
         return bytes(value)

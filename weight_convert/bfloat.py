@@ -1,12 +1,10 @@
-"""bfloat16 in a ``.pkl``: stored as the float32 of the same value, with a note of which arrays these are.
+"""bfloat16 in a ``.pkl``: stored as the float32 of the same value, with a note (see `note`) of which arrays these are.
 
 NumPy has no bfloat16. An array of ml_dtypes' would need that package wherever the file is loaded, and Jittor cannot
-make a Var of it; of float32 it can. The note follows the pickle, where ``pickle.load`` and ``jittor.load`` do not look.
+make a Var of it; of float32 it can.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 
@@ -31,20 +29,3 @@ def narrow(array: Array) -> Array:
     if bits is None or (bits & 0xFFFF).any():
         raise CheckpointError("is damaged: an array noted as bfloat16 holds other numbers")
     return (bits >> 16).astype(np.uint16).view(BFLOAT16).reshape(array.shape)
-
-
-def note(indices: list[int]) -> dict[str, list[int]]:
-    """What follows the pickle: which of its arrays are bfloat16, counted in the order in which they are written."""
-    return {"bfloat16": indices}
-
-
-def noted(value: Any) -> frozenset[int]:
-    """Read what `note` made.
-
-    Raises:
-        CheckpointError: it is something else.
-    """
-    indices = value.get("bfloat16") if isinstance(value, dict) and len(value) == 1 else None
-    if not isinstance(indices, list) or not all(type(index) is int for index in indices):
-        raise CheckpointError("holds something unknown behind its pickle; fetch or save it again")
-    return frozenset(indices)

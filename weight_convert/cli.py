@@ -118,6 +118,7 @@ def describe(summary: Summary) -> str:
     left_out = ", ".join(summary.left_out)
     if left_out:
         lines.append(f"left out: {left_out}")
+    lines += [f"note: {change}" for change in summary.changes]
     if summary.verified:
         lines.append(
             f"verified: the weights are bitwise equal to those of {summary.source}, which holds {left_out} too"

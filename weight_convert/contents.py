@@ -32,12 +32,12 @@ def state_dict_of(tree: Any) -> dict[str, Array]:
     where = "the file"
     if key is not None:
         where, tree = repr(key), tree[key]
-    if not isinstance(tree, dict) or not any(isinstance(value, np.ndarray) for value in tree.values()):
+    if not isinstance(tree, dict) or not any(isinstance(value, (np.ndarray, np.generic)) for value in tree.values()):
         raise CheckpointError(f'{where} holds no tensors by name; expected {{"model": ...}} or a bare state dict')
     for name, value in tree.items():
-        if not isinstance(name, str) or not isinstance(value, np.ndarray):
+        if not isinstance(name, str) or not isinstance(value, (np.ndarray, np.generic)):
             raise CheckpointError(f"{where} holds {name!r}, a {type(value).__name__}, among the tensors")
-    return tree
+    return {name: np.asarray(value) for name, value in tree.items()}
 
 
 def beside_weights(tree: Any) -> tuple[str, ...]:
@@ -55,7 +55,7 @@ def describe(tree: Any) -> str:
     if not isinstance(tree, dict):
         return f"a {type(tree).__name__} of {len(tree)}" if isinstance(tree, (list, tuple)) else type(tree).__name__
     key = weights_key(tree)
-    if key is None and any(isinstance(value, np.ndarray) for value in tree.values()):
+    if key is None and tree and all(isinstance(value, (np.ndarray, np.generic)) for value in tree.values()):
         return f"{len(tree)} weights"
     parts = []
     for name, value in tree.items():
@@ -68,7 +68,7 @@ def describe(tree: Any) -> str:
             )
         elif isinstance(value, argparse.Namespace):
             parts.append(f"{name} ({len(vars(value))})")
-        elif name in _COUNTERS and isinstance(value, (int, float)):
+        elif name in _COUNTERS and isinstance(value, (int, float, np.generic)):
             parts.append(f"{name} {value}")
         else:
             parts.append(str(name))

@@ -7,7 +7,7 @@ import hashlib
 import os
 import struct
 import time
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +17,8 @@ import numpy as np
 
 from weight_convert import contents
 from weight_convert.errors import CheckpointError
-from weight_convert.files import SUFFIXES, Loader, import_frameworks, read, write
-from weight_convert.tree import arrays, join
+from weight_convert.files import SUFFIXES, Loader, import_frameworks, read, read_content, write
+from weight_convert.tree import arrays, join, numpy_values
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class Summary:
     destination: str
     contents: str  # what was written, in words
     left_out: tuple[str, ...]  # what the source holds beside its weights, where only they were written
+    changes: tuple[str, ...]  # what is something else than in the source, or what reading it takes
     tensors: int
     bytes: int  # of the tensors
     dtypes: dict[str, int]  # tensors of each
@@ -72,7 +73,8 @@ def convert(
     import_frameworks(source, destination)
     start = time.perf_counter()
     progress(f"reading {source}")
-    tree = read(source, loader)
+    content = read_content(source, loader)
+    tree = content.tree
     if not any(True for _ in arrays(tree)):
         raise CheckpointError(f"{source}: holds no tensors; nothing was written")
     tree, left_out = _to_write(tree, source, destination, weights_only)
@@ -89,6 +91,7 @@ def convert(
         destination=str(destination),
         contents=contents.describe(tree),
         left_out=left_out,
+        changes=content.changes + _changes(tree, destination),
         tensors=len(found),
         bytes=sum(array.nbytes for _, array in found),
         dtypes=dict(Counter(array.dtype.name for _, array in found)),
@@ -118,7 +121,16 @@ def _to_write(tree: Any, source: Path, destination: Path, weights_only: bool) ->
     except CheckpointError as error:
         raise CheckpointError(f"{source}: {error}") from error
     key = contents.weights_key(tree)
-    return (weights if flat or key is None else {key: weights}), left_out
+    if flat:
+        return weights, left_out
+    return (tree if key is None else {key: tree[key]}), left_out
+
+
+def _changes(tree: Any, destination: Path) -> tuple[str, ...]:
+    """What writing changes, or what the user has to know to read what was written."""
+    kind = SUFFIXES[destination.suffix.lower()]
+    count = numpy_values(tree) if kind == "pth" else 0
+    return (f"{count} values of NumPy's, which torch.load takes with weights_only=False only",) if count else ()
 
 
 def check_destination(source: Path, destination: Path, force: bool) -> None:
@@ -143,16 +155,19 @@ def check_destination(source: Path, destination: Path, force: bool) -> None:
 
 def compare(left: Any, right: Any, place: str = "") -> list[str]:
     """Places where two trees differ in a bit of a number, a dtype, a shape, a name, an order or a kind of container."""
-    if isinstance(left, np.ndarray) and isinstance(right, np.ndarray):
-        return [] if _same_array(left, right) else [place]
     if type(left) is not type(right):
         return [place]
+    if isinstance(left, (np.ndarray, np.generic)):
+        return [] if _same_array(np.asarray(left), np.asarray(right)) else [place]
     if isinstance(left, argparse.Namespace):
         return compare(vars(left), vars(right), place)
     if isinstance(left, dict):
-        if list(left) != list(right):
+        if list(map(repr, left)) != list(map(repr, right)):  # 1, 1.0 and True are equal keys
             return [place]
-        return [found for key in left for found in compare(left[key], right[key], join(place, key))]
+        found = [found for key in left for found in compare(left[key], right[key], join(place, key))]
+        if isinstance(left, OrderedDict):
+            found += compare(vars(left), vars(right), join(place, "attributes"))
+        return found
     if isinstance(left, (list, tuple)):
         if len(left) != len(right):
             return [place]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import struct
+from collections import Counter, OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from pickle import encode_long
 from typing import Any, BinaryIO
@@ -13,6 +14,7 @@ import numpy as np
 
 from weight_convert import bfloat
 from weight_convert.admitted import BFLOAT16
+from weight_convert.note import Note
 from weight_convert.tree import Array
 
 # Numbers at such offsets can be used where they lie when the file is mapped.
@@ -51,7 +53,7 @@ class _Hashed:
 def save(tree: object, file: BinaryIO) -> None:
     """Write a tree as ``jittor.save`` does: pickle of protocol 4, SHA-1, mark. The tree comes from `tree.rebuild`.
 
-    A note on bfloat16 (see `bfloat`) stands between the pickle and its SHA-1, if there is anything to note.
+    A `note` on its arrays stands between the pickle and its SHA-1, if there is anything to note.
     """
     with ThreadPoolExecutor(1) as pool:
         out = _Hashed(file, pool)
@@ -65,9 +67,10 @@ def _save(tree: object, out: _Hashed) -> None:
     out.write(b"\x80\x04")
     emitter.node(tree)
     out.write(b".")
-    if emitter.bfloats:
+    noted = emitter.note.data()
+    if noted:
         out.write(b"\x80\x04")
-        _Emitter(out).node(bfloat.note(emitter.bfloats))
+        _Emitter(out).node(noted)
         out.write(b".")
 
 
@@ -79,7 +82,7 @@ class _Emitter:
         self._shared: dict[int, int] = {}
         self._count = 0
         self._arrays = 0
-        self.bfloats: list[int] = []  # which of the arrays written are bfloat16
+        self.note = Note()
 
     def _memoize(self) -> int:
         self._write(b"\x94")
@@ -98,6 +101,8 @@ class _Emitter:
         return None
 
     def node(self, node: Any) -> None:
+        if isinstance(node, np.generic):
+            return self._number(node)
         if isinstance(node, (str, bytes, bool, int, float, complex, type(None))):
             return self._scalar(node)
         if id(node) in self._shared:
@@ -108,6 +113,12 @@ class _Emitter:
             self._container(node)
         self._shared[id(node)] = self._memoize()
         return None
+
+    def _number(self, number: Any) -> None:
+        self._name("numpy.core.multiarray.scalar")
+        self._dtype(number.dtype)
+        self._scalar(number.tobytes())
+        self._write(b"\x86R")
 
     def _scalar(self, node: Any) -> None:
         if node is None:
@@ -133,7 +144,14 @@ class _Emitter:
             )
 
     def _container(self, node: Any) -> None:
-        if isinstance(node, dict):
+        if isinstance(node, (OrderedDict, Counter)):
+            self._name(f"collections.{'Counter' if isinstance(node, Counter) else 'OrderedDict'}")
+            self._write(b")R")
+            self._items_of(node)
+            if isinstance(node, OrderedDict) and vars(node):
+                self._mapping(vars(node))
+                self._write(b"b")
+        elif isinstance(node, dict):
             self._mapping(node)
         elif isinstance(node, argparse.Namespace):
             self._name("argparse.Namespace")
@@ -158,7 +176,11 @@ class _Emitter:
             self.node(child)
 
     def _mapping(self, node: dict[Any, Any]) -> None:
-        self._write(b"}(")
+        self._write(b"}")
+        self._items_of(node)
+
+    def _items_of(self, node: dict[Any, Any]) -> None:
+        self._write(b"(")
         for key, value in node.items():
             self.node(key)
             self.node(value)
@@ -166,10 +188,10 @@ class _Emitter:
 
     def _array(self, array: Array) -> None:
         """What NumPy's own pickling writes, without its copy of the numbers."""
-        if array.dtype == BFLOAT16:
-            self.bfloats.append(self._arrays)
-            array = bfloat.widen(array)
+        self.note.take(array, self._arrays)
         self._arrays += 1
+        if array.dtype == BFLOAT16:
+            array = bfloat.widen(array)
         self._name("numpy.core.multiarray._reconstruct")
         self._name("numpy.ndarray")
         self._write(b"K\x00\x85C\x01b\x87R(K\x01(")

@@ -10,17 +10,19 @@ import mmap
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 import numpy as np
 
-from weight_convert import admitted, archive, bfloat, emit, pth, tensorfile, unpickle
+from weight_convert import admitted, archive, emit, pth, tensorfile, unpickle
 from weight_convert.atomic import replace
 from weight_convert.contents import state_dict_of
 from weight_convert.errors import CheckpointError
+from weight_convert.note import Note, read_note
 from weight_convert.source import FileSource
-from weight_convert.tree import Array, rebuild
+from weight_convert.tree import Array, NumpyArray, rebuild
 
 Loader = Literal["auto", "torch", "numpy"]
 Format = Literal["pth", "legacy", "pkl", "safetensors"]
@@ -29,6 +31,14 @@ SUFFIXES: dict[str, Format] = {
 }  # fmt: skip
 _LEGACY_HEAD = b"\x80\x02\x8a\x0a" + pth.LEGACY_MAGIC.to_bytes(10, "little")
 _CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a file holds, and what of it the tree does not, a phrase each."""
+
+    tree: Any
+    changes: tuple[str, ...]
 
 
 def read(path: str | os.PathLike[str], loader: Loader = "auto") -> Any:
@@ -42,21 +52,27 @@ def read(path: str | os.PathLike[str], loader: Loader = "auto") -> Any:
             else the second. Both give the same arrays.
 
     Returns:
-        dict, list, tuple, set and ``argparse.Namespace``, nested, with Python scalars, strings and NumPy arrays as
-        leaves (bfloat16 as ``ml_dtypes.bfloat16``, tensors of any device on the CPU, torch dtypes and devices as
-        strings).
-        Arrays are writable; writing to them leaves the file unchanged.
+        dict, OrderedDict, Counter, list, tuple, set and ``argparse.Namespace``, nested, with Python scalars, strings
+        and NumPy arrays and numbers as leaves (bfloat16 as ``ml_dtypes.bfloat16``, tensors of any device on the CPU,
+        torch dtypes and devices as strings). What is an array of NumPy's in a ``.pth`` and no tensor is a
+        `tree.NumpyArray`. Arrays are writable; writing to them leaves the file unchanged.
 
     Raises:
         CheckpointError: the file is missing, damaged, no checkpoint, or holds anything but data.
     """
+    return read_content(path, loader).tree
+
+
+def read_content(path: str | os.PathLike[str], loader: Loader = "auto") -> Content:
+    """Read a checkpoint and say what of the file is not in the tree; otherwise as `read`."""
     path = Path(path)
     with _named(path), _opened(path) as (file, data):
         kind = detect(data[:64], len(data))
         if kind == "safetensors":
-            return tensorfile.load(data)
+            state, metadata = tensorfile.load(data)
+            return Content(state, tuple(f"metadata {ascii(name)[1:-1]}, not kept" for name in metadata))
         if kind == "pkl":
-            return _read_pickle(file, data)
+            return Content(_read_pickle(file, data), ())
         # First by our own reader: no pickle can make it run anything or keep it busy for ever, as it can PyTorch's.
         if kind == "legacy":
             return _load_pth(path, pth.parse_legacy(file, data), loader, is_zip=False)
@@ -86,7 +102,8 @@ def write(tree: object, path: str | os.PathLike[str]) -> None:
     """Write a checkpoint, whole or not at all; the suffix decides the format.
 
     Args:
-        tree: what `read` returns. NumPy scalars become 0-d arrays.
+        tree: what `read` returns. NumPy's numbers stay what they are, in ``.pth`` too; there ``torch.load`` takes them,
+            and arrays that `tree.mark` marks, with ``weights_only=False`` only. All other arrays are tensors there.
         path: ``.pth``, ``.pt``, ``.bin``: written by ``torch.save``, which must be installed. ``.pkl``: read by
             ``jittor.load`` and ``pickle.load``, which find bfloat16 as float32 of the same values. ``.safetensors``:
             flat dict of arrays only. An existing file is replaced.
@@ -173,14 +190,15 @@ def _opened(path: Path) -> Iterator[tuple[BinaryIO, Any]]:
         yield file, b"" if empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
 
 
-def _load_pth(path: Path, parsed: pth.Parsed, loader: Loader, is_zip: bool) -> Any:
+def _load_pth(path: Path, parsed: pth.Parsed, loader: Loader, is_zip: bool) -> Content:
+    changes = parsed.changes()
     if loader == "torch" or (loader == "auto" and _has_torch()):
         from weight_convert import tensors
 
         with contextlib.suppress(tensors.UnknownName):
-            return tensors.load(path, is_zip)
+            return Content(tensors.load(path, is_zip), changes)
         # NumPy's numbers, which training scripts leave among the losses: ours admits them.
-    return parsed.arrays()
+    return Content(parsed.arrays(), changes)
 
 
 def _read_pickle(file: BinaryIO, data: mmap.mmap) -> Any:
@@ -200,18 +218,16 @@ def _read_pickle(file: BinaryIO, data: mmap.mmap) -> Any:
 def _parse_pickle(file: BinaryIO, data: mmap.mmap, end: int, may_note: bool) -> Any:
     source = FileSource(file, end, data)
     tree = unpickle.load(source, admitted.TABLE)
-    bfloats: frozenset[int] = frozenset()
+    note = Note()
     if may_note and source.tell() < end:
-        bfloats = bfloat.noted(unpickle.load(source, {}))
+        note = read_note(unpickle.load(source, {}))
     if source.tell() != end:
         raise CheckpointError("is cut off in its checksum, or something follows its pickle; fetch or save it again")
     count = itertools.count()
 
     def leaf(value: Any, place: str) -> Any:
         found = admitted.leaf(value, place)
-        if not isinstance(value, admitted.Pending):
-            return found
-        return bfloat.narrow(found) if next(count) in bfloats else found
+        return note.restore(found, next(count)) if isinstance(value, admitted.Pending) else found
 
     return rebuild(tree, leaf)
 
@@ -227,7 +243,7 @@ def _writable_leaf() -> Callable[[Any, str], Any]:
     """Accepts arrays of numbers; arrays over the very same memory become one, so that tied weights stay tied."""
     seen: dict[tuple[Any, ...], Array] = {}
 
-    def leaf(value: Any, place: str) -> Array:
+    def leaf(value: Any, place: str) -> Any:
         if not isinstance(value, (np.ndarray, np.generic)):
             raise CheckpointError(
                 f"{place or 'the top'} is a {type(value).__module__}.{type(value).__name__}; only arrays, containers, "
@@ -238,7 +254,19 @@ def _writable_leaf() -> Callable[[Any, str], Any]:
             raise CheckpointError(
                 f"{place or 'the top'} is an array of dtype {array.dtype}; only numbers can be written"
             )
-        key = (array.__array_interface__["data"][0], array.shape, array.strides, array.dtype.str, array.dtype.name)
-        return seen.setdefault(key, array) if array.size and isinstance(value, np.ndarray) else array
+        if isinstance(value, np.generic):
+            # A number of bfloat16 has no form of its own in either format.
+            return array if array.dtype == admitted.BFLOAT16 else value
+        if isinstance(value, NumpyArray):
+            array = value
+        key = (
+            type(array),
+            array.__array_interface__["data"][0],
+            array.shape,
+            array.strides,
+            array.dtype.str,
+            array.dtype.name,
+        )
+        return seen.setdefault(key, array) if array.size else array
 
     return leaf

@@ -29,8 +29,11 @@ def looks_like(head: bytes, size: int) -> bool:
     return head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= min(size - 8, _MAX_HEADER)
 
 
-def load(data: mmap.mmap) -> dict[str, Array]:
+def load(data: mmap.mmap) -> tuple[dict[str, Array], tuple[str, ...]]:
     """Read a file mapped copy-on-write; the arrays are views of it.
+
+    Returns:
+        The arrays, and the names of the file's metadata, which is not kept; "format" says nothing and is left out.
 
     Raises:
         CheckpointError: the file is damaged or has a dtype that NumPy cannot hold.
@@ -38,9 +41,9 @@ def load(data: mmap.mmap) -> dict[str, Array]:
     start = 8 + int.from_bytes(data[:8], "little")
     try:
         header = json.loads(data[8:start])
-        header.pop("__metadata__", None)
+        metadata = tuple(name for name in header.pop("__metadata__", {}) if name != "format")
         entries = sorted(header.items(), key=lambda entry: entry[1]["data_offsets"])
-        return {name: _entry(name, entry, memoryview(data)[start:]) for name, entry in entries}
+        return {name: _entry(name, entry, memoryview(data)[start:]) for name, entry in entries}, metadata
     except CheckpointError:
         raise
     except FAULTS as fault:

@@ -7,6 +7,7 @@ import io
 import os
 import pickle
 import warnings
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,9 @@ import numpy as np
 
 from weight_convert.admitted import BFLOAT16
 from weight_convert.errors import CheckpointError
-from weight_convert.pth import MAX_REPEATED
+from weight_convert.records import MAX_REPEATED
 from weight_convert.torch_dtypes import DTYPES
-from weight_convert.tree import Array, join, rebuild
+from weight_convert.tree import Array, NumpyArray, join, mark, rebuild
 from weight_convert.unpickle import FAULTS
 
 
@@ -72,6 +73,8 @@ def _to_numpy(value: Any, place: str) -> Any:
     if isinstance(value, (torch.dtype, torch.device)):
         return str(value)
     if isinstance(value, np.ndarray):
+        return mark(value)
+    if isinstance(value, np.generic):
         return value
     raise CheckpointError(f"{place or 'the top'} holds a {type(value).__name__}, which is not data")
 
@@ -90,7 +93,9 @@ def _tensor_to_numpy(tensor: Any, place: str) -> Array:
 
 
 def save(tree: object, path: Path) -> None:
-    """Write a tree with ``torch.save``; ``torch.load(weights_only=True)`` reads it (argparse.Namespace allowed first).
+    """Write a tree with ``torch.save``; arrays become tensors, but those of `tree.mark` stay NumPy's.
+
+    ``torch.load(weights_only=True)`` reads it, argparse.Namespace allowed first, if nothing of NumPy's is in it.
 
     Raises:
         CheckpointError: PyTorch cannot hold an array's dtype or another leaf; its place is named.
@@ -107,6 +112,8 @@ def _check_loadable(node: Any, place: str) -> None:
     if isinstance(node, frozenset) or (isinstance(node, bytes) and not node):
         kind = "a frozenset" if isinstance(node, frozenset) else "an empty bytes"
         raise CheckpointError(f"{place or 'the top'} is {kind}, which torch.load(weights_only=True) refuses")
+    if isinstance(node, OrderedDict):
+        _check_loadable(vars(node), place)
     if isinstance(node, argparse.Namespace):
         node = vars(node)
     if isinstance(node, (dict, list, tuple)):
@@ -117,6 +124,8 @@ def _check_loadable(node: Any, place: str) -> None:
 def _to_tensor(value: Any, place: str) -> Any:
     import torch
 
+    if isinstance(value, (NumpyArray, np.generic)):
+        return value if isinstance(value, np.generic) else np.array(value)
     if value.dtype.name not in DTYPES:
         raise CheckpointError(f"{place or 'the top'} has dtype {value.dtype}, which PyTorch does not know")
     value = np.asarray(value, dtype=value.dtype.newbyteorder("="), order="C")

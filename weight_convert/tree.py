@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -19,12 +20,38 @@ MAX_ENTRIES = 20_000_000
 SCALARS = (str, bytes, bool, int, float, complex, type(None))
 
 
+class NumpyArray(np.ndarray):  # type: ignore[type-arg]
+    """An array that is NumPy's in a ``.pth`` too, and no tensor: the keys of ``numpy.random.get_state()``.
+
+    Any other array is a tensor there. `mark` makes one.
+    """
+
+
+def mark(array: Array) -> NumpyArray:
+    """View an array as one that shall stay NumPy's."""
+    return array.view(NumpyArray)
+
+
+def numpy_values(tree: object) -> int:
+    """Count the values that are NumPy's in a ``.pth`` too: marked arrays, and numbers such as ``numpy.float64``."""
+    count = 0
+
+    def leaf(value: Any, place: str) -> None:
+        nonlocal count
+        count += isinstance(value, (NumpyArray, np.generic))
+
+    rebuild(tree, leaf)
+    return count
+
+
 def rebuild(tree: object, leaf: Callable[[Any, str], object]) -> Any:
     """Copy a tree, every leaf through a function; containers that are shared stay shared.
 
     Args:
-        tree: dict, list, tuple, set, frozenset and ``argparse.Namespace``, nested. Subclasses of dict become dicts.
-        leaf: called with everything else and with its place in the tree, such as ``model/conv1.weight``.
+        tree: dict, OrderedDict and its attributes (PyTorch's ``_metadata``), Counter, list, tuple, set, frozenset and
+            ``argparse.Namespace``, nested. Other subclasses of these become what they are subclasses of.
+        leaf: called with everything else, NumPy's numbers among it, and with its place in the tree, such as
+            ``model/conv1.weight``.
 
     Raises:
         CheckpointError: the tree is deeper than MAX_DEPTH, larger than MAX_ENTRIES, or contains itself; or ``leaf``
@@ -41,7 +68,7 @@ class _Rebuilder:
         self._keep: list[object] = []  # so that an id is not given out twice
 
     def node(self, node: Any, place: str, depth: int) -> tuple[Any, int]:
-        if isinstance(node, SCALARS):
+        if isinstance(node, SCALARS) and not isinstance(node, np.generic):
             return node, 1
         if id(node) in self._done:
             return self._done[id(node)]
@@ -59,8 +86,15 @@ class _Rebuilder:
         return result
 
     def _container(self, node: Any, place: str, depth: int) -> tuple[Any, int]:
+        if isinstance(node, OrderedDict):
+            values, size = self._mapping(node, place, depth)
+            attributes, more = self._mapping(vars(node), join(place, "attributes"), depth)
+            ordered = OrderedDict(values)
+            vars(ordered).update(attributes)
+            return ordered, size + more
         if isinstance(node, dict):
-            return self._mapping(node, place, depth)
+            values, size = self._mapping(node, place, depth)
+            return (Counter(values) if isinstance(node, Counter) else values), size
         if isinstance(node, argparse.Namespace):
             values, size = self._mapping(vars(node), place, depth)
             space = argparse.Namespace()
@@ -88,7 +122,7 @@ def check_key(key: object, place: str) -> None:
     Tuples of tuples are refused: hashing one that refers to another twice, sixty times over, would never end.
     """
     parts = key if type(key) is tuple else (key,)
-    if not all(isinstance(part, SCALARS) for part in parts):
+    if not all(isinstance(part, SCALARS) and not isinstance(part, np.generic) for part in parts):
         raise CheckpointError(f"{place or 'the top'} has a key of type {type(key).__name__}; use strings or numbers")
 
 

@@ -102,6 +102,7 @@ WEIRD = {
     "huge integer": op(b"\x8b" + struct.pack("<i", 2**30) + b"."),
     "negative length": op(b"\x8b" + struct.pack("<i", -5) + b"."),
     "unhashable key": op(b"}]K\x01s."),
+    "a method's name as an attribute": op(b"ccollections\nOrderedDict\n)R}X\x05\x00\x00\x00itemsK\x01sb."),
     "a list in itself": op(b"]\x94h\x00a."),
     "deep": op(b"]" * 100_000 + b"a" * 99_999 + b"."),
     "laughs": op(

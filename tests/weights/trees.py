@@ -1,10 +1,13 @@
 """Generated checkpoint trees, and their comparison."""
 
 import argparse
+from collections import Counter, OrderedDict
 
 import ml_dtypes
 import numpy as np
 from hypothesis import strategies as st
+
+from weight_convert.tree import mark
 
 DTYPES = [
     *map(np.dtype, ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "?", "c8", "c16")),
@@ -33,6 +36,15 @@ def arrays(draw):
     return array
 
 
+@st.composite
+def numpy_values(draw):
+    """What is NumPy's in every format: numbers and marked arrays."""
+    array = draw(arrays())
+    if draw(st.booleans()) or array.dtype == DTYPES[-1]:
+        return mark(array)
+    return np.random.default_rng(array.size).integers(0, 2, (1,)).astype(array.dtype)[0]
+
+
 scalars = (
     st.none()
     | st.booleans()
@@ -52,13 +64,22 @@ def _namespace(values):
     return argparse.Namespace(**values)
 
 
+def _ordered(pair):
+    ordered = OrderedDict(pair[0])
+    if pair[1]:
+        ordered._metadata = OrderedDict(pair[1])
+    return ordered
+
+
 trees = st.recursive(
-    arrays() | scalars,
+    arrays() | scalars | numpy_values(),
     lambda inner: (
         st.lists(inner, max_size=4)
         | st.lists(inner, max_size=4).map(tuple)
         | st.dictionaries(keys, inner, max_size=4)
         | st.dictionaries(names, inner, max_size=3).map(_namespace)
+        | st.tuples(*[st.dictionaries(names, inner, max_size=3)] * 2).map(_ordered)
+        | st.dictionaries(keys, inner, max_size=3).map(Counter)
         | st.sets(st.integers(), max_size=3)
     ),
     max_leaves=12,
@@ -68,9 +89,9 @@ state_dicts = st.dictionaries(st.text(min_size=1, max_size=8), arrays(), min_siz
 
 def same(left, right):
     """Equal in kind, order, shape, dtype and every bit; written apart from the product's own comparison."""
-    if isinstance(left, np.ndarray):
+    if isinstance(left, (np.ndarray, np.generic)):
         return (
-            isinstance(right, np.ndarray)
+            type(left) is type(right)
             and left.dtype == right.dtype
             and left.shape == right.shape
             and left.tobytes() == right.tobytes()
@@ -80,7 +101,10 @@ def same(left, right):
     if isinstance(left, argparse.Namespace):
         return same(vars(left), vars(right))
     if isinstance(left, dict):
-        return list(left) == list(right) and all(same(left[key], right[key]) for key in left)
+        if len(left) != len(right) or not all(map(same, left, right)):
+            return False
+        attributes = isinstance(left, OrderedDict)
+        return all(same(left[key], right[key]) for key in left) and (not attributes or same(vars(left), vars(right)))
     if isinstance(left, (list, tuple)):
         return len(left) == len(right) and all(map(same, left, right))
     return repr(left) == repr(right) if isinstance(left, (float, complex)) else left == right
