@@ -1,13 +1,15 @@
-"""The story of a verdict, for a terminal."""
+"""The story of a verdict, for a terminal: coverage first, the tables, and last what to look at and what to type."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Column, Table
+from rich.table import Table
 
+from parity.mutants import Mutant
 from parity.verdict import Judgement, LayersVerdict
 
 # How many parts of a module's name a row of the table by modules stands for: one encoder layer, one stage.
@@ -15,74 +17,109 @@ GROUP_DEPTH = 4
 ROWS = 12
 
 
-def print_layers(verdict: LayersVerdict, console: Console, show: str | None = None) -> None:
-    """Print coverage and verdict, the first divergence, the modules, and the worst tensors.
+def print_layers(verdict: LayersVerdict, console: Console, show: str = "", command: str = "") -> None:
+    """Print coverage, the tables, and at the end the first divergence, the next command and the verdict.
 
     Args:
         verdict: the verdict.
-        console: where to print.
-        show: a module whose tensors are all listed, in execution order.
+        console: where to print. On a terminal names of tensors are folded at dots; elsewhere each is one line.
+        show: a module whose tensors are all listed, in execution order, instead of the tables; empty for none.
+        command: the command that was run, to which the next one adds.
     """
-    console.print(headline(verdict), highlight=False, soft_wrap=True)
+    _say(console, f"{_word(verdict)}  layers: {_coverage(verdict)}")
     _print_gaps(verdict, console)
+    if show:
+        chosen = [j for j in verdict.judgements if (j.owner + ".").startswith(show + ".")]
+        _print_tensors(f"All {_count(len(chosen), 'tensor')} of {show}, in execution order", chosen, console)
+    elif verdict.judgements:
+        console.print(_module_table(verdict))
+        _print_tensors("Nearest to their bounds", verdict.worst_first()[:ROWS], console)
+    for crash in verdict.crashes:
+        _say(console, f"\n[red]The model raised[/] in {escape(crash.strip())}")
     first = verdict.first_divergence
     if first is not None:
         _print_divergence(verdict, first, console)
-    if show is not None:
-        chosen = [j for j in verdict.judgements if (j.owner + ".").startswith(show + ".")]
-        console.print(_tensor_table(f"All {len(chosen)} tensors of {show}, in execution order", chosen))
-        return
-    console.print(_module_table(verdict))
-    console.print(_tensor_table("Nearest to their bounds", verdict.worst_first()[:ROWS]))
-    if first is not None:
-        console.print(f"Next: add  --show {first.owner}  to the same command for every tensor of that module.")
+    _say(console, f"\n{_figures(verdict)}")
+    _say(console, _conclusion(verdict))
+    if first is not None and not show:
+        _say(console, f"Next: {escape(command)} --show {escape(first.owner)}")
 
 
-def headline(verdict: LayersVerdict) -> str:
-    """Return the verdict in two lines, with coverage first."""
+def _say(console: Console, text: str) -> None:
+    console.print(text, highlight=False, soft_wrap=True)
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
+def _word(verdict: LayersVerdict) -> str:
+    return "[bold green]✓ PASS[/]" if verdict else "[bold red]✗ FAIL[/]"
+
+
+def _coverage(verdict: LayersVerdict) -> str:
     total = verdict.compared + len(verdict.missing) + len(verdict.unexpected)
-    coverage = (
-        f"{verdict.compared} of {total} tensors compared in {verdict.modules} modules, {len(verdict.missing)} missing, "
-        f"{len(verdict.unexpected)} unexpected, {len(verdict.idle)} modules idle"
-    )
-    word = "[bold green]✓ PASS[/]" if verdict else f"[bold red]✗ FAIL[/] ({len(verdict.failures)} tensors)"
+    idle = _count(len(verdict.idle), "module")
     return (
-        f"{word}  layers: {coverage}\n"
-        f"float64: worst error {verdict.worst64:.2g} of the tensor's scale (bound {verdict.exact.bound:g})   "
-        f"float32: worst {verdict.worst_ratio:.2f} times PyTorch's own error (bound {verdict.calibrated.factor:g}), "
-        f"single elements {verdict.worst_ratio_max:.2f} (bound {verdict.calibrated.factor_max:g})"
+        f"{verdict.compared} of {_count(total, 'tensor')} compared in {_count(verdict.modules, 'module')}, "
+        f"{len(verdict.missing)} missing, {len(verdict.unexpected)} unexpected, {idle} idle"
     )
+
+
+def _figures(verdict: LayersVerdict) -> str:
+    ratio, single = _ratio(verdict.worst_ratio), _ratio(verdict.worst_ratio_max)
+    return (
+        f"float64: worst error {verdict.worst64:.2g} of the tensor's scale (bound {verdict.exact.bound:g})\n"
+        f"float32: worst {ratio} times PyTorch's own error (bound {verdict.calibrated.factor:g}), "
+        f"single elements {single} (bound {verdict.calibrated.factor_max:g})"
+    )
+
+
+def _conclusion(verdict: LayersVerdict) -> str:
+    """Return the verdict with its reasons in one line."""
+    if verdict:
+        return f"{_word(verdict)}  {verdict.compared} of {_count(verdict.compared, 'tensor')} within the bounds"
+    if verdict.compared == 0:
+        return f"{_word(verdict)}  nothing was compared, so nothing was shown"
+    reasons = [
+        _count(number, thing)
+        for number, thing in (
+            (len(verdict.failures), "failing tensor"),
+            (len(verdict.idle), "idle or one-sided module"),
+            (len(verdict.unexercised), "uniform mask"),
+            (len(verdict.doubled), "doubled name"),
+            (len(verdict.crashes), "traceback"),
+        )
+        if number
+    ]
+    return f"{_word(verdict)}  {', '.join(reasons)}"
 
 
 def _print_gaps(verdict: LayersVerdict, console: Console) -> None:
     for title, names in (
         ("Only PyTorch has", verdict.missing),
         ("Only Jittor has", verdict.unexpected),
-        ("Idle or one-sided modules", verdict.idle),
+        ("Idle or one-sided module", verdict.idle),
         ("A mask that is the same everywhere (run a batch of unequal sizes)", verdict.unexercised),
         ("Sent twice, so two modules seem to have one name", verdict.doubled),
     ):
         for name in list(names)[:ROWS]:
-            console.print(f"  {title}: {escape(name)}", highlight=False, soft_wrap=True)
+            _say(console, f"  {title}: {escape(name)}")
         if len(names) > ROWS:
-            console.print(f"  ... and {len(names) - ROWS} more")
-    for crash in verdict.crashes:
-        console.print(f"[red]The model raised[/] in {escape(crash.strip())}", highlight=False, soft_wrap=True)
-    if verdict.compared == 0:
-        console.print("[red]Nothing was compared, so nothing was shown.[/]")
+            _say(console, f"  ... and {len(names) - ROWS} more")
 
 
 def _print_divergence(verdict: LayersVerdict, first: Judgement, console: Console) -> None:
-    console.print(
-        f"\n[bold]First divergence:[/] module [bold]{escape(first.owner)}[/]  ({first.source})", highlight=False
-    )
-    console.print(f"  tensor {escape(first.name)} {list(first.shape)}", highlight=False, soft_wrap=True)
-    for problem in first.problems:
-        console.print(f"  {escape(problem)}", highlight=False, soft_wrap=True)
-    if first.worst:
-        console.print(f"  {escape(first.worst)}", highlight=False, soft_wrap=True)
+    _say(console, f"\n[bold]First divergence:[/] module [bold]{escape(first.owner)}[/]  ({escape(first.source)})")
+    _say(console, f"  tensor {escape(first.name)} {escape(str(list(first.shape)))}")
+    for line in [*first.problems, *([first.worst] if first.worst else [])]:
+        _say(console, f"  {escape(line)}")
     later = len(verdict.failures) - 1
-    console.print(f"  {later} later tensors fail too; look at this module first.\n", highlight=False, soft_wrap=True)
+    if later:
+        _say(
+            console,
+            f"  {_count(later, 'later tensor')} {'fails' if later == 1 else 'fail'} too; start with this module.",
+        )
 
 
 def _module_table(verdict: LayersVerdict) -> Table:
@@ -92,18 +129,45 @@ def _module_table(verdict: LayersVerdict) -> Table:
     table = Table("", "module", "tensors", "float64 error", "float32 ratio", title="Module by module")
     for name, group in groups.items():
         error, ratio = _worst(j.error64.relative for j in group if j.error64), _worst(j.ratio for j in group)
-        table.add_row(_mark(all(group)), escape(name), str(len(group)), f"{error:.1e}", f"{ratio:.2f}")
+        table.add_row(_mark(all(group)), escape(name), str(len(group)), f"{error:.1e}", _ratio(ratio))
     return table
 
 
-def _tensor_table(title: str, judgements: Sequence[Judgement]) -> Table:
-    table = Table("", Column("tensor", overflow="fold"), "shape", "float64 error", "float32 ratio", title=title)
+def _print_tensors(title: str, judgements: Sequence[Judgement], console: Console) -> None:
+    """Print one tensor a line, the numbers first, since a name may be longer than the terminal is wide."""
+    _say(console, f"\n[italic]{escape(title)}[/]")
+    _say(console, f"[bold]  {'float64':>7}  {'float32':>7}  tensor[/]")
+    lead = 2 + 7 + 2 + 7 + 2
+    width = console.width - lead if console.is_terminal else None
     for j in judgements:
         error = f"{j.error64.relative:.1e}" if j.error64 else "-"
-        ratio = f"{j.ratio:.2f}" if j.ratio is not None else "-"
-        shape = "x".join(map(str, j.shape))
-        table.add_row(_mark(bool(j)), escape(j.name.removeprefix("forward/")), shape, error, ratio)
-    return table
+        ratio = _ratio(j.ratio) if j.ratio is not None else "-"
+        name = fold(f"{j.name.removeprefix('forward/')} {'x'.join(map(str, j.shape))}".rstrip(), width)
+        _say(console, f"{_mark(bool(j))} {error:>7}  {ratio:>7}  {escape(name[0])}")
+        for part in name[1:]:
+            _say(console, " " * lead + escape(part))
+
+
+def fold(name: str, width: int | None) -> list[str]:
+    """Fold a tensor's name and shape into lines, after a dot or at the space; a longer part stays whole.
+
+    Args:
+        name: what to fold.
+        width: columns of a line; None folds nothing.
+    """
+    if width is None:
+        return [name]
+    lines = [""]
+    for part in name.replace(".", ".\0").replace(" ", " \0").split("\0"):
+        if lines[-1] and len(lines[-1]) + len(part.rstrip()) > width:
+            lines.append("  ")
+        lines[-1] += part
+    return [line.rstrip() for line in lines]
+
+
+def _ratio(value: float) -> str:
+    """Return a ratio in at most seven columns."""
+    return f"{value:.2f}" if value < 1000 or not math.isfinite(value) else f"{value:.1e}"
 
 
 def _mark(passed: bool) -> str:
@@ -112,3 +176,9 @@ def _mark(passed: bool) -> str:
 
 def _worst(values: Iterable[float | None]) -> float:
     return max((value for value in values if value is not None), default=0.0)
+
+
+def print_mutants(mutants: Iterable[Mutant], console: Console) -> None:
+    """Print the known faults: name, what is wrong, and the module where it must be found."""
+    for mutant in mutants:
+        _say(console, f"[bold]{escape(mutant.name)}[/]\n    {escape(mutant.what)}; at {escape(mutant.module)}")
