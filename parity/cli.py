@@ -1,25 +1,29 @@
 """The command line: ``python -m parity SUBCOMMAND``.
 
-Exit code 0 is a pass, 1 a mismatch, 2 wrong usage, unusable input, or nothing compared.
+Exit code 0 is a pass, 1 a mismatch, 2 wrong usage, unusable input, or nothing compared, 3 a worker process that died or
+could not do its part, so that there is no verdict.
 """
 
 from __future__ import annotations
 
 import argparse
 import json as json_module
+import math
 import os
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from detr_common.errors import InputError
-from detr_common.options import get_args_parser
-from parity import demo
+from fixtures.pictures import PAIR
+from fixtures.shapes import check
+from parity import demo, usage
 from parity.batch import photograph_batch
 from parity.client import WorkerError
 from parity.doctor import doctor_command
@@ -27,76 +31,118 @@ from parity.gotchas.cli import gotchas_command
 from parity.layers import LayersJob, compare_layers
 from parity.mutants import CATALOGUE
 from parity.overhead import measure_overhead
-from parity.report import print_layers
+from parity.provenance import describe_inputs
+from parity.report import print_layers, print_mutants
 from parity.verdict import LayersVerdict
+
+PROGRAM = "python -m parity"
+EXIT_CODES = """\b
+Exit code: 0 all agree; 1 a mismatch; 2 wrong usage, unusable input or nothing
+compared; 3 a worker process died or could not do its part: no verdict."""
+
+# Typer raises these without naming their class: a wrong option or value, with a message of one line.
+_UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 
 app = typer.Typer(
     add_completion=False,
-    no_args_is_help=True,
     rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     help="Show how far a Jittor port is from its PyTorch model.",
+    epilog=EXIT_CODES,
 )
 app.command("doctor")(doctor_command)
 app.command("gotchas")(gotchas_command)
 
-MODEL_OPTIONS = "Model options as of the detector itself: " + " ".join(
-    f"--{action.dest}" if action.dest != "aux_loss" else "--no_aux_loss" for action in get_args_parser()._actions
-)
+
+class Output(Console):
+    """Standard output; a reader that leaves early, as ``head`` does, silences it and changes no exit code."""
+
+    def on_broken_pipe(self) -> None:
+        """Send the rest nowhere."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @app.command(
     "layers",
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-    epilog=MODEL_OPTIONS,
+    epilog="\b\n" + usage.options_help() + "\n\n" + EXIT_CODES,
 )
 def layers_command(
     context: typer.Context,
     image: Annotated[
         list[Path] | None, typer.Option(help="A photograph; repeat for a batch. Default: two of ours.")
     ] = None,
-    weights: Annotated[Path | None, typer.Option(help="Checkpoint of both models. Default: a seeded one.")] = None,
-    jittor_weights: Annotated[Path | None, typer.Option(help="Checkpoint of the Jittor model, if another.")] = None,
+    weights: Annotated[
+        Path | None, typer.Option(readable=False, help="Checkpoint of both models. Default: seeded by --seed.")
+    ] = None,
+    jittor_weights: Annotated[
+        Path | None, typer.Option(readable=False, help="Checkpoint of the Jittor model, if another.")
+    ] = None,
     size: Annotated[int, typer.Option(min=32, help="Pixels of the photographs' shorter side.")] = 256,
-    show: Annotated[str | None, typer.Option(metavar="MODULE", help="List every tensor of a module.")] = None,
-    keep: Annotated[Path | None, typer.Option(metavar="DIR", help="Keep the traces in a new folder.")] = None,
-    mutant: Annotated[str, typer.Option(metavar="NAME", help="Plant a known fault in the Jittor model.")] = "",
+    show: Annotated[str, typer.Option(metavar="MODULE", help="List every tensor of a module.")] = "",
+    keep: Annotated[
+        Path | None, typer.Option(readable=False, metavar="DIR", help="Keep the traces in a new folder.")
+    ] = None,
+    mutant: Annotated[
+        str, typer.Option(metavar="NAME", help="Plant a known fault in the Jittor model; parity mutants lists them.")
+    ] = "",
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     bench: Annotated[bool, typer.Option("--bench", help="Measure instead what capture and comparison cost.")] = False,
 ) -> None:
     """Compare every module's output, in float64 and in float32. Takes the options of the model as well."""
-    args = _model_args(context)
+    own_options = [option for parameter in context.command.params for option in parameter.opts]
+    args = usage.model_args(context.args, f"{PROGRAM} layers", own_options)
+    usage.check_excluding(("--json", json), ("--show", show), ("--bench", bench))
+    usage.check_excluding(("--keep", keep), ("--bench", bench))
+    if jittor_weights and not weights:
+        raise InputError("--jittor-weights: give PyTorch's checkpoint too, with --weights")
+    _check_mutant(mutant, args)
+    usage.check_device(args.device)
+    check(args)
+    usage.check_file("--weights", weights)
+    usage.check_file("--jittor-weights", jittor_weights)
+    usage.check_new_folder("--keep", keep)
+    images = photograph_batch(image or [], size)
     with tempfile.TemporaryDirectory() as scratch:
-        if mutant and mutant not in CATALOGUE:
-            raise InputError(f"no such fault: {mutant}; choose one of {', '.join(CATALOGUE)}")
-        _check_that_it_shows(mutant, args)
-        images = photograph_batch(image or [], size)
-        weights = weights or demo.write_seeded_checkpoint(args, Path(scratch) / "seeded.pkl")
-        job = LayersJob(args, weights, images, jittor_weights, mutant, keep=keep)
+        checkpoint = weights or demo.write_seeded_checkpoint(args, Path(scratch) / "seeded.pkl")
+        seed = None if weights else args.seed
+        inputs = describe_inputs(checkpoint, jittor_weights, seed, image or PAIR, images)
+        job = LayersJob(args, checkpoint, images, jittor_weights, mutant, keep=keep, show=show, inputs=inputs)
         if bench:
             overhead = measure_overhead(job)
-            print(overhead)
+            Output().out(overhead, highlight=False)
             raise typer.Exit(0 if overhead.unchanged else 1)
         verdict = run_layers(job)
     if json:
-        print(json_module.dumps(verdict.as_dict(), indent=1))
+        Output().out(json_module.dumps(_plain(verdict.as_dict()), indent=1, allow_nan=False), highlight=False)
     else:
-        _print(verdict, show)
+        print_layers(verdict, Output(), show, usage.command_line(["parity", *sys.argv[1:]]))
     raise typer.Exit(exit_code(verdict))
 
 
-@app.command("demo")
+@app.command("demo", epilog=EXIT_CODES)
 def demo_command(
     out: Annotated[Path, typer.Option(help="Folder for the two checkpoints.")] = Path("out/demo"),
     size: Annotated[int, typer.Option(min=32, help="Pixels of the photographs' shorter side.")] = 256,
 ) -> None:
     """Convert a DETR-R50 checkpoint and compare both detectors layer by layer on two photographs."""
-    console = Console()
-    verdict = demo.run(out, size, console, run_layers)
+    verdict = demo.run(out, size, Output(), run_layers)
     raise typer.Exit(exit_code(verdict))
 
 
-def _check_that_it_shows(mutant: str, args: argparse.Namespace) -> None:
-    """Refuse a fault that changes nothing in this model, since its pass would say nothing."""
+@app.command("mutants")
+def mutants_command() -> None:
+    """List the known faults that layers --mutant NAME plants in the Jittor model."""
+    print_mutants(CATALOGUE.values(), Output())
+
+
+def _check_mutant(mutant: str, args: argparse.Namespace) -> None:
+    """Refuse a fault that is not there, or that changes nothing in this model, since its pass would say nothing."""
+    if mutant and mutant not in CATALOGUE:
+        hint = usage.did_you_mean(mutant, CATALOGUE)
+        raise InputError(f"--mutant {mutant}: no such fault{hint}; {PROGRAM} mutants lists them all")
     options = CATALOGUE[mutant].options if mutant else {}
     for name, value in options.items():
         if name in ("dilation", "position_embedding") and getattr(args, name) != value:
@@ -104,13 +150,13 @@ def _check_that_it_shows(mutant: str, args: argparse.Namespace) -> None:
             raise InputError(f"{mutant}: changes nothing in this model; add {flag}")
 
 
-def _print(verdict: LayersVerdict, show: str | None) -> None:
-    try:
-        print_layers(verdict, Console(), show)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # The reader had enough; the exit code still tells the verdict.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _plain(value: Any) -> Any:
+    """Return data that strict JSON can hold: numbers that are not finite become words."""
+    if isinstance(value, dict):
+        return {key: _plain(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(part) for part in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def run_layers(job: LayersJob) -> LayersVerdict:
@@ -140,16 +186,27 @@ def exit_code(verdict: LayersVerdict) -> int:
     return 0 if verdict else 1
 
 
-def _model_args(context: typer.Context) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog=f"python -m parity {context.info_name}", parents=[get_args_parser()])
-    return parser.parse_args(context.args)
-
-
 def main() -> NoReturn:
-    """Run the command line; unusable input ends with one line and exit code 2."""
+    """Run the command line; what cannot be done ends with one line and exit code 2 or 3."""
+    arguments = sys.argv[1:]
+    code = _run(arguments or ["--help"])
+    # Without a command nothing was compared, which is no pass.
+    sys.exit(code if arguments else 2)
+
+
+def _run(arguments: Sequence[str]) -> int:
     try:
-        app()
-    except (InputError, WorkerError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    sys.exit(0)
+        return int(app(arguments, prog_name=PROGRAM, standalone_mode=False) or 0)
+    except InputError as error:
+        message, code = str(error), 2
+    except WorkerError as error:
+        message, code = str(error), 3
+    except _UsageError as error:
+        message, code = _usage_message(error), 2
+    print(f"error: {message}", file=sys.stderr)
+    return code
+
+
+def _usage_message(error: Any) -> str:
+    command = error.ctx.command_path if error.ctx else PROGRAM
+    return f"{error.format_message().rstrip('.')}; {command} --help lists what there is"

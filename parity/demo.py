@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 
 import fixtures
 import weight_convert
@@ -17,6 +18,7 @@ from detr_common.options import default_args
 from parity.batch import photograph_batch
 from parity.layers import LayersJob
 from parity.report import print_layers
+from parity.usage import command_line
 from parity.verdict import LayersVerdict
 
 
@@ -40,27 +42,32 @@ def run(out: Path, size: int, console: Console, run_layers: Callable[[LayersJob]
         run_layers: runs the layers rung.
 
     Raises:
-        InputError: the checkpoint could not be written or converted.
+        InputError: the folder or the checkpoint could not be made, or the conversion failed.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--out {out}: cannot be made a folder ({error.strerror}); name another") from None
     pth, pkl = out / "detr-r50-seeded.pth", out / "detr-r50-seeded.pkl"
-    console.print("[bold]A seeded DETR-R50 checkpoint[/] (calibrated, not trained), and its conversion")
+    _say(console, "[bold]A seeded DETR-R50 checkpoint[/] (calibrated, not trained), and its conversion")
     _run_module(console, "fixtures", "checkpoint", str(pth), "--force")
     _run_module(console, "weight_convert", str(pth), str(pkl), "--verify", "--force")
-    console.print("[bold]Both detectors on two photographs[/], PyTorch from the .pth and Jittor from the .pkl")
-    console.print(
-        f"$ python -m parity layers --weights {pth} --jittor-weights {pkl} --size {size}",
-        highlight=False,
-        soft_wrap=True,
-    )
+    _say(console, "[bold]Both detectors on two photographs[/], PyTorch from the .pth and Jittor from the .pkl")
+    command = ["parity", "layers", "--weights", str(pth), "--jittor-weights", str(pkl), "--size", str(size)]
+    _say(console, f"$ {escape(command_line(command))}")
     verdict = run_layers(LayersJob(default_args(), pth, photograph_batch([], size), port_weights=pkl))
-    print_layers(verdict, console)
+    print_layers(verdict, console, command=command_line(command))
     return verdict
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, highlight=False, soft_wrap=True)
 
 
 def _run_module(console: Console, *command: str) -> None:
     """Run a command of the project in a process of its own, as a user would."""
-    console.print(f"$ python -m {' '.join(command)}", highlight=False, soft_wrap=True)
+    shown = command_line(command)
+    _say(console, f"$ {escape(shown)}")
     status = subprocess.run([sys.executable, "-m", *command]).returncode
     if status:
-        raise InputError(f"python -m {' '.join(command)}: ended with code {status}; see its message above")
+        raise InputError(f"{shown}: ended with code {status}; see its message above")
