@@ -102,8 +102,8 @@ def write(tree: object, path: str | os.PathLike[str]) -> None:
     """Write a checkpoint, whole or not at all; the suffix decides the format.
 
     Args:
-        tree: what `read` returns. NumPy's numbers stay what they are, in ``.pth`` too; there ``torch.load`` takes them,
-            and arrays that `tree.mark` marks, with ``weights_only=False`` only. All other arrays are tensors there.
+        tree: what `read` returns. NumPy's numbers stay what they are, in ``.pth`` too; there ``torch.load`` takes them
+            with ``weights_only=False`` only, as it does arrays that `tree.keep_numpy` marks. All others are tensors.
         path: ``.pth``, ``.pt``, ``.bin``: written by ``torch.save``, which must be installed. ``.pkl``: read by
             ``jittor.load`` and ``pickle.load``, which find bfloat16 as float32 of the same values. ``.safetensors``:
             flat dict of arrays only. An existing file is replaced.

@@ -11,7 +11,7 @@ from typing import Any
 from weight_convert import bfloat
 from weight_convert.admitted import BFLOAT16
 from weight_convert.errors import CheckpointError
-from weight_convert.tree import Array, NumpyArray, mark
+from weight_convert.tree import Array, NumpyArray, keep_numpy
 
 _BFLOATS, _NUMPYS = "bfloat16", "numpy"
 
@@ -38,7 +38,7 @@ class Note:
         """
         if index in self.bfloats:
             array = bfloat.narrow(array)
-        return mark(array) if index in self.numpys else array
+        return keep_numpy(array) if index in self.numpys else array
 
     def data(self) -> dict[str, list[int]]:
         """What is written behind the pickle; empty if there is nothing to note."""

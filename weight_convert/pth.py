@@ -25,7 +25,7 @@ from weight_convert.records import (
     persistent_legacy,
 )
 from weight_convert.source import FileSource
-from weight_convert.tree import mark, rebuild
+from weight_convert.tree import keep_numpy, rebuild
 from weight_convert.unpickle import Global
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
@@ -77,7 +77,7 @@ class Parsed:
             if isinstance(value, Global) and value.module == "torch" and value.name in DTYPE_NAMES:
                 return str(value)
             found = admitted.leaf(value, place)
-            return mark(found) if isinstance(found, np.ndarray) else found
+            return keep_numpy(found) if isinstance(found, np.ndarray) else found
 
         try:
             return rebuild(self.tree, leaf)

@@ -17,7 +17,7 @@ from weight_convert.admitted import BFLOAT16
 from weight_convert.errors import CheckpointError
 from weight_convert.records import MAX_REPEATED
 from weight_convert.torch_dtypes import DTYPES
-from weight_convert.tree import Array, NumpyArray, join, mark, rebuild
+from weight_convert.tree import Array, NumpyArray, join, keep_numpy, rebuild
 from weight_convert.unpickle import FAULTS
 
 
@@ -73,7 +73,7 @@ def _to_numpy(value: Any, place: str) -> Any:
     if isinstance(value, (torch.dtype, torch.device)):
         return str(value)
     if isinstance(value, np.ndarray):
-        return mark(value)
+        return keep_numpy(value)
     if isinstance(value, np.generic):
         return value
     raise CheckpointError(f"{place or 'the top'} holds a {type(value).__name__}, which is not data")
@@ -93,7 +93,7 @@ def _tensor_to_numpy(tensor: Any, place: str) -> Array:
 
 
 def save(tree: object, path: Path) -> None:
-    """Write a tree with ``torch.save``; arrays become tensors, but those of `tree.mark` stay NumPy's.
+    """Write a tree with ``torch.save``; arrays become tensors, but those of `tree.keep_numpy` stay NumPy's.
 
     ``torch.load(weights_only=True)`` reads it, argparse.Namespace allowed first, if nothing of NumPy's is in it.
 

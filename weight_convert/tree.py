@@ -23,11 +23,11 @@ SCALARS = (str, bytes, bool, int, float, complex, type(None))
 class NumpyArray(np.ndarray):  # type: ignore[type-arg]
     """An array that is NumPy's in a ``.pth`` too, and no tensor: the keys of ``numpy.random.get_state()``.
 
-    Any other array is a tensor there. `mark` makes one.
+    Any other array is a tensor there. `keep_numpy` makes one.
     """
 
 
-def mark(array: Array) -> NumpyArray:
+def keep_numpy(array: Array) -> NumpyArray:
     """View an array as one that shall stay NumPy's."""
     return array.view(NumpyArray)
 

@@ -15,7 +15,7 @@ from trees import same
 
 from weight_convert import CheckpointError, cli, read, write
 from weight_convert.convert import compare, convert
-from weight_convert.tree import NumpyArray, mark
+from weight_convert.tree import NumpyArray, keep_numpy
 
 
 def checkpoint():
@@ -118,7 +118,7 @@ def test_a_checkpoint_of_jittor_comes_back_from_pytorch(tmp_path):
     tree = {
         "model": {"w": np.ones((2, 3), "f4")},
         "optimizer": {"state": {0: {"step": np.array(3, "f4"), "exp_avg": np.ones(2)}}, "param_groups": []},
-        "random": {"numpy": ("MT19937", mark(np.arange(624, dtype="u4")), 3, 0, 0.0)},
+        "random": {"numpy": ("MT19937", keep_numpy(np.arange(624, dtype="u4")), 3, 0, 0.0)},
     }
     write(tree, tmp_path / "a.pkl")
     convert(tmp_path / "a.pkl", tmp_path / "b.pth")
@@ -211,7 +211,7 @@ def test_the_comparison_sees_types(tmp_path):
     ordered = OrderedDict(a=1)
     ordered._metadata = {}
     for other in (
-        {1: mark(np.ones(2)), "o": {"a": 1}},
+        {1: keep_numpy(np.ones(2)), "o": {"a": 1}},
         {True: np.ones(2), "o": {"a": 1}},
         {1: np.ones(2), "o": OrderedDict(a=1)},
         {1: np.ones(2), "o": Counter(a=1)},

@@ -7,7 +7,7 @@ import ml_dtypes
 import numpy as np
 from hypothesis import strategies as st
 
-from weight_convert.tree import mark
+from weight_convert.tree import keep_numpy
 
 DTYPES = [
     *map(np.dtype, ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "?", "c8", "c16")),
@@ -41,7 +41,7 @@ def numpy_values(draw):
     """What is NumPy's in every format: numbers and marked arrays."""
     array = draw(arrays())
     if draw(st.booleans()) or array.dtype == DTYPES[-1]:
-        return mark(array)
+        return keep_numpy(array)
     return np.random.default_rng(array.size).integers(0, 2, (1,)).astype(array.dtype)[0]
 
 
