@@ -70,7 +70,8 @@ AUTOGRAD = Theme(
             "Only the module on which eval() was called gives its gradients back. PyTorch knows no such state.",
             torch="m = nn.Sequential(nn.Linear(2, 1))\nm[0].eval()\nm.train()\nm[0].weight.requires_grad",
             naive="m = nn.Sequential(nn.Linear(2, 1))\nm[0].eval()\nm.train()\nm[0].weight.requires_grad",
-            correct="m = nn.Sequential(nn.Linear(2, 1))\nm[0].eval()\nm[0].train()\nm.train()\nm[0].weight.requires_grad",
+            correct="m = nn.Sequential(nn.Linear(2, 1))\nm[0].eval()\nm[0].train()\nm.train()\n"
+            "m[0].weight.requires_grad",
         ),
         Gotcha(
             "gradient-twice",

@@ -43,7 +43,7 @@ OPTIMIZERS = Theme(
         Gotcha(
             "adam-eps",
             "Adam adds eps before the bias correction",
-            "With gradients near eps the first steps are smaller than PyTorch's by an order of magnitude; AdamW is right.",
+            "With gradients near eps the first steps are ten times smaller than PyTorch's; AdamW is right.",
             torch=_T + "o = torch.optim.Adam([w], lr=0.1)\n(w * 1e-9).sum().backward()\no.step()\nw",
             naive="o = jt.optim.Adam([w], lr=0.1)\no.step((w * 1e-9).sum())\nw",
             correct="o = jt.optim.AdamW([w], lr=0.1, weight_decay=0)\no.step((w * 1e-9).sum())\nw",
@@ -162,14 +162,14 @@ OPTIMIZERS = Theme(
             naive="o = jt.optim.SGD([w], lr=1.0)\ns = jt.lr_scheduler.StepLR(o, 1)\nr = []\n"
             "for k in range(3): s.step(); r.append(round(o.param_groups[0].get('lr', o.lr), 6))\nr",
             correct="o = jt.optim.SGD([{'params': [w], 'lr': 1.0}], lr=1.0)\nr = []\n"
-            "for k in range(3): o.param_groups[0]['lr'] = 0.1 ** (k + 1); r.append(round(o.param_groups[0]['lr'], 6))\nr",
+            "for k in range(3): o.param_groups[0]['lr'] = 0.1 ** (k + 1); r.append(round(0.1 ** (k + 1), 6))\nr",
             inputs=_W,
         ),
         Gotcha(
             "optimizer-state",
             "The state of an optimizer has another form",
-            "Jittor's holds the parameters and gradients themselves under 'defaults'; PyTorch's cannot be loaded into it "
-            "and must be converted: exp_avg to m, exp_avg_sq to v, step to n_step.",
+            "Jittor's holds the parameters and gradients themselves under 'defaults'; PyTorch's cannot be loaded into "
+            "it and must be converted: exp_avg to m, exp_avg_sq to v, step to n_step.",
             torch=_T + "sorted(torch.optim.AdamW([w], lr=0.1).state_dict())",
             naive="sorted(jt.optim.AdamW([w], lr=0.1).state_dict())",
             correct="d = jt.optim.AdamW([w], lr=0.1).state_dict()['defaults']\n"

@@ -3,7 +3,6 @@
 from parity.gotchas.entry import Gotcha, Relation, Theme
 
 _X = "x = np.arange(6, dtype=np.float32).reshape(2, 3)"
-_MISSING = {"relation": Relation.RAISES, "error": "AttributeError"}
 
 SHAPES = Theme(
     "Shapes and names",
@@ -120,7 +119,8 @@ SHAPES = Theme(
             naive="x.requires_grad_(False).requires_grad",
             correct="x.stop_grad().requires_grad",
             inputs=_X,
-            **_MISSING,
+            relation=Relation.RAISES,
+            error="AttributeError",
         ),
         Gotcha(
             "copy-underscore",
@@ -130,7 +130,8 @@ SHAPES = Theme(
             naive="x.copy_(x + 1)",
             correct="x.assign(x + 1)",
             inputs=_X,
-            **_MISSING,
+            relation=Relation.RAISES,
+            error="AttributeError",
         ),
         Gotcha(
             "masked-select",
@@ -140,7 +141,8 @@ SHAPES = Theme(
             naive="x.masked_select(x > 2)",
             correct="x[x > 2]",
             inputs=_X,
-            **_MISSING,
+            relation=Relation.RAISES,
+            error="AttributeError",
         ),
         Gotcha(
             "cdist",
@@ -150,7 +152,8 @@ SHAPES = Theme(
             naive="jt.cdist(x, x, p=1)",
             correct="(x[:, None] - x[None]).abs().sum(-1)",
             inputs=_X,
-            **_MISSING,
+            relation=Relation.RAISES,
+            error="AttributeError",
         ),
         Gotcha(
             "flip-dims",
@@ -183,7 +186,8 @@ SHAPES = Theme(
             correct="float(nn.cross_entropy_loss(x, y))",
             inputs=f"{_X}; y = np.array([0, 2])",
             bound=1e-6,
-            **_MISSING,
+            relation=Relation.RAISES,
+            error="AttributeError",
         ),
     ),
 )
