@@ -2,7 +2,6 @@
 
 from weight_convert.errors import CheckpointError
 from weight_convert.files import read, read_state_dict, write
-from weight_convert.optimizer import check_optimizer
 from weight_convert.tree import NumpyArray, keep_numpy
 
-__all__ = ["CheckpointError", "NumpyArray", "check_optimizer", "keep_numpy", "read", "read_state_dict", "write"]
+__all__ = ["CheckpointError", "NumpyArray", "keep_numpy", "read", "read_state_dict", "write"]
