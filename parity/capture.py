@@ -45,6 +45,9 @@ class Tensors(Protocol):
     def hold(self, tensor: Any) -> Any:
         """Return the tensor such that later writes in place do not reach it, or itself if it is read at once."""
 
+    def alias(self, tensor: Any) -> Any:
+        """Return another tensor of the same values, through which the gradient flows on; itself if it has none."""
+
 
 # How many entries back a tensor that is passed on is looked for; containers return what their last module returned.
 RECENT = 6
@@ -133,6 +136,8 @@ class Recorder:
         code_of: returns the code object of a module's forward function, and the file it is shown as.
         tensors: tells the recorder what a tensor is.
         emit: receives every tensor.
+        split: hand each module aliases of its inputs and emit them, ``input/MODULE(ARGUMENT)``: the gradient of an
+            alias is what flows back through this module alone.
     """
 
     def __init__(
@@ -142,6 +147,7 @@ class Recorder:
         code_of: Callable[[Any], tuple[CodeType, str]],
         tensors: Tensors,
         emit: Emit,
+        split: bool = False,
     ) -> None:
         self._names: dict[int, str] = {}
         self._codes = {}
@@ -151,28 +157,47 @@ class Recorder:
         self._weights = {tensors.key(weight): name for name, weight in weights}
         self._tensor = tensors
         self._emit = emit
+        self._split = split
         self._calls: Counter[str] = Counter()
         self._stack: list[_Call] = []
 
-    def enter(self, module: object, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        """Note that a module starts; inputs that its caller computed are emitted."""
+    def enter(self, module: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+        """Note that a module starts; inputs that its caller computed are emitted.
+
+        Returns:
+            The arguments and keyword arguments to call it with.
+        """
         name = self._names.get(id(module))
         if name is None:
-            return
+            return args, kwargs
         count = self._calls[name]
         self._calls[name] += 1
         caller = self._stack[-1] if self._stack else None
         call = _Call(name, f"{name}#{count}" if count else name, caller.name if caller else "")
         inputs = []
-        for path, tensor in self._tensors({**{str(i): a for i, a in enumerate(args)}, **kwargs}):
-            key = self._tensor.key(tensor)
-            call.known[key] = self._tensor.hold(tensor), f"argument {path}"
-            if caller is not None:
+        if caller is not None:
+            for path, tensor in self._tensors({**{str(i): a for i, a in enumerate(args)}, **kwargs}):
+                key = self._tensor.key(tensor)
                 if key not in caller.known:
                     self._emit_computed(caller, f"{call.label}({path})", tensor)
                 inputs.append(f"{path} = {caller.known[key][1]}")
         call.inputs = ", ".join(inputs)
+        if self._split:
+            args = tuple(self._alias(call, str(i), arg) for i, arg in enumerate(args))
+            kwargs = {path: self._alias(call, path, arg) for path, arg in kwargs.items()}
+        for path, tensor in self._tensors({**{str(i): a for i, a in enumerate(args)}, **kwargs}):
+            call.known[self._tensor.key(tensor)] = self._tensor.hold(tensor), f"argument {path}"
         self._stack.append(call)
+        return args, kwargs
+
+    def _alias(self, call: _Call, path: str, value: Any) -> Any:
+        if not self._tensor.is_one(value):
+            return value
+        alias = self._tensor.alias(value)
+        key, held = self._tensor.key(alias), self._tensor.hold(alias)
+        name, source = f"input/{call.label}({path})", self._definition(call.name)
+        self._emit(Captured(name, call.name, source, held, call.caller, call.inputs, key))
+        return alias
 
     def _emit_computed(self, caller: _Call, label: str, tensor: Any) -> None:
         owner, source = caller.name, self._line_in(caller.name)

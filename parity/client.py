@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -68,16 +68,16 @@ class Worker:
         self._ready = self._pending = False
         self._built: tuple[dict[str, Any], int] | None = None
 
-    def build(self, args: argparse.Namespace, weights: Path, mutant: str = "", twin: bool = False) -> None:
+    def build(self, args: argparse.Namespace, weights: Path, mutant: str = "", twin: int = 0) -> None:
         """Ask for a model, unless it is the one that stands; ``wait_built`` waits for it.
 
         Args:
             args: options of the detector (``detr_common.options``).
             weights: the checkpoint to load.
             mutant: name of a fault to plant (``parity.mutants``), for Jittor only.
-            twin: compute without oneDNN and cuDNN, from weights moved by one ulp; for PyTorch only.
+            twin: seed of a twin, which computes without oneDNN and cuDNN from weights moved by one ulp; PyTorch only.
         """
-        self.label = f"{self.framework} {args.dtype}{'-twin' if twin else ''}"
+        self.label = f"{self.framework} {args.dtype}{f'-twin{twin}' if twin > 1 else '-twin' if twin else ''}"
         request = {"do": "build", "args": vars(args), "weights": str(weights), "mutant": mutant, "twin": twin}
         stamp = weights.stat().st_mtime_ns if weights.exists() else 0
         if (request, stamp) != self._built:
@@ -106,9 +106,28 @@ class Worker:
 
     def start(self, images: Sequence[npt.NDArray[np.float32]], capture: bool) -> None:
         """Start a forward pass on [3, H, W] images; read it with ``entries``."""
-        self._send({"do": "forward", "capture": capture, "images": len(images)})
-        for image in images:
-            self._send({}, image)
+        self.ask("forward", {f"image.{i}": image for i, image in enumerate(images)}, capture=capture)
+
+    def ask(self, do: str, arrays: Mapping[str, Array], **details: Any) -> None:
+        """Ask for a pass (``parity.frameworks.base.Adapter``); read the answer with ``entries``."""
+        if do == "prepare":
+            # The model that stands is trained from here on, so the next job needs a new one.
+            self._built = None
+        self._send({"do": do, "arrays": list(arrays), **details})
+        for array in arrays.values():
+            self._send({}, array)
+
+    def answer(self) -> dict[str, Array]:
+        """Wait for a pass that emits nothing, and return its results.
+
+        Raises:
+            WorkerError: the model raised, or emitted something.
+        """
+        for entry in self.entries():
+            raise WorkerError(f"{self.label}: emitted {entry.name} where only results were due")
+        if self.failure:
+            raise WorkerError(f"{self.label}: the model failed\n{self.failure}")
+        return self.results
 
     def entries(self) -> Iterator[Entry]:
         """Yield the captured tensors as they come; afterwards ``results`` and ``seconds`` are set.
@@ -136,11 +155,7 @@ class Worker:
     def run(self, images: Sequence[npt.NDArray[np.float32]]) -> dict[str, Array]:
         """Run a plain forward pass and return its results."""
         self.start(images, capture=False)
-        for _ in self.entries():
-            raise WorkerError(f"{self.label}: captured a tensor in a plain run")
-        if self.failure:
-            raise WorkerError(f"{self.label}: the model failed\n{self.failure}")
-        return self.results
+        return self.answer()
 
     def close(self) -> None:
         """End the process."""

@@ -6,6 +6,7 @@ moved by one ulp. Either is PyTorch, and a single run may by luck be nearly exac
 
 from __future__ import annotations
 
+import operator
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,30 +14,25 @@ from typing import Any
 
 from parity.capture import RECENT, ROOT
 from parity.client import Worker
+from parity.frameworks.base import CRITERION
 from parity.metrics import Error, Extent, extent, larger, measure, worst_index
-from parity.policy import Calibrated32, Exact64
+from parity.rungs import PORT, REFERENCE, RUNS, TRUTH, TWIN, Run, Rung
 from parity.trace import Array, Entry
 from parity.verdict import Judgement, LayersVerdict
 
-# A run is a framework and an arithmetic: a dtype, or the float32 of PyTorch's twin.
-Run = tuple[str, str]
 Versions = dict[Run, Entry]
 
-# The extent of the truth, the port's float64 error, and the float32 errors of the reference and of the port.
-Measured = tuple[Extent | None, Error, Error, Error]
-
-REFERENCE, PORT = "torch", "jittor"
-TRUTH = (REFERENCE, "float64")
-TWIN = (REFERENCE, "float32-twin")
-RUNS = (TRUTH, (PORT, "float64"), (REFERENCE, "float32"), TWIN, (PORT, "float32"))
+# The extent of the truth, the port's float64 error, and the float32 errors of the port and of the reference.
+Measured = tuple[Extent | None, Error, tuple[Error, Error] | None]
 
 
 class Judge:
     """Collects the versions of each tensor and judges a tensor when it has them all."""
 
-    def __init__(self, exact: Exact64, calibrated: Calibrated32) -> None:
-        self._exact = exact
-        self._calibrated = calibrated
+    def __init__(self, rung: Rung) -> None:
+        self._rung = rung
+        self._exact = rung.exact
+        self._calibrated = rung.calibrated
         self._waiting: dict[str, Versions] = {}
         self._judged: dict[str, Judgement] = {}
         self._order: dict[str, int] = {}
@@ -52,7 +48,7 @@ class Judge:
             return
         versions = self._waiting.setdefault(entry.name, {})
         versions[run] = entry
-        if run[0] == PORT or entry.name not in self._order:
+        if run == (PORT, "float64") or entry.name not in self._order:
             self._order[entry.name] = self._arrived[run]
         self._arrived[run] += 1
         if (
@@ -62,7 +58,7 @@ class Judge:
             and entry.array.min() == entry.array.max()
         ):
             self._constant.append(entry.name)
-        if len(versions) == len(RUNS):
+        if len(versions) == len(self._rung.due(entry.name)):
             del self._waiting[entry.name]
             self._judged[entry.name] = self._judge(versions)
 
@@ -78,9 +74,13 @@ class Judge:
             for framework in (REFERENCE, PORT)
         }
         one_sided = {name: self._one_sided(versions, called) for name, versions in self._waiting.items()}
-        judged = {**self._judged, **one_sided}
-        modules = {framework: workers[framework, "float64"].modules for framework in called}
+        judged = self._without_symmetric({**self._judged, **one_sided})
+        modules = {
+            framework: [name for name in workers[framework, "float64"].modules if self._rung.covers(name)]
+            for framework in called
+        }
         return LayersVerdict(
+            rung=self._rung.name,
             judgements=[judged[name] for name in sorted(judged, key=self._place(judged))],
             idle=_idle(modules, called),
             unexercised=self._constant,
@@ -96,10 +96,34 @@ class Judge:
         """Order by arrival; a tensor that one side lacks shifts what comes after it, so it goes first among equals."""
         return lambda name: (self._order[name], judged[name].side == "both")
 
+    def _without_symmetric(self, judged: dict[str, Judgement]) -> dict[str, Judgement]:
+        """Judge absolutely what is zero by symmetry: both values are rounding, and their ratio says nothing.
+
+        Such a gradient is far below what flows into its module and through the modules inside; so must the error be.
+        """
+        flow: dict[str, float] = {}
+        for name, judgement in judged.items():
+            if name.startswith("gradout/") and judgement.error64 is not None:
+                module = _module(name)
+                while module:
+                    flow[module] = max(flow.get(module, 0.0), judgement.error64.scale)
+                    module = module.rpartition(".")[0]
+
+        def absolve(judgement: Judgement) -> Judgement:
+            error = judgement.error64
+            if error is None or len(judgement.problems) != 1 or self._exact.accepts(error):
+                return judgement
+            floor = self._rung.symmetric * flow.get(_module(judgement.name), 0.0)
+            if max(error.scale, error.max_abs) > floor:
+                return judgement
+            return replace(judgement, problems=(), worst="", absolute=True)
+
+        return {name: absolve(judgement) for name, judgement in judged.items()}
+
     def _one_sided(self, versions: Versions, called: dict[str, set[str]]) -> Judgement:
         """Judge a tensor that not all runs have; a module that did not run is the fault of its caller."""
         entry = versions.get((PORT, "float64"), next(iter(versions.values())))
-        absent = [run for run in RUNS if run not in versions]
+        absent = [run for run in self._rung.due(entry.name) if run not in versions]
         frameworks = {framework for framework, _ in versions}
         side = "missing" if frameworks == {REFERENCE} else "unexpected" if frameworks == {PORT} else "uneven"
         problem = f"not in {', '.join(' '.join(run) for run in absent)}"
@@ -109,9 +133,9 @@ class Judge:
 
     def _measure(self, versions: Versions) -> Measured:
         """Measure a tensor, or remember how far it was off if it is the same in every run as one of the last."""
-        arrays = [versions[run].array for run in RUNS]
+        arrays = [version.array for version in versions.values()]
         for known, measured in self._recent:
-            if all(a is b for a, b in zip(arrays, known, strict=True)):
+            if len(arrays) == len(known) and all(map(operator.is_, arrays, known)):
                 return measured
         measured = _measure(versions)
         self._recent.append((arrays, measured))
@@ -122,36 +146,55 @@ class Judge:
         judgement = Judgement(
             truth.name, port64.owner, port64.source, truth.array.shape, error64=None, ratio=None, ratio_max=None
         )
-        for run in RUNS:
-            problem = _unfit(versions[run].array, run, truth.array)
+        if truth.array.shape == () and self._rung.scalars:
+            # Jittor has no array without an axis.
+            versions = {run: _without_axis(entry) for run, entry in versions.items()}
+        for run, version in versions.items():
+            problem = _unfit(version.array, run, truth.array)
             if problem:
-                return _blame(replace(judgement, problems=(problem,)), port64, truth)
-        of_truth, error64, reference32, port32 = self._measure(versions)
-        ratio, ratio_max = self._calibrated.ratios(port32, reference32)
+                return self._blame(replace(judgement, problems=(problem,)), port64, truth)
+        of_truth, error64, floats = self._measure(versions)
         problems, worst = [], ""
         if of_truth is None and truth.array.dtype.kind == "f":
             problems.append("the reference itself is not finite, so nothing after it can be judged")
-        if not self._calibrated.accepts(port32, reference32):
-            problems.append(
-                f"float32 error is {ratio:.3g} (largest element {ratio_max:.3g}) times the reference's own, "
-                f"above {self._calibrated.bound(port32.size):g} ({self._calibrated.factor_max:g})"
-            )
-            worst = _describe_worst(versions[PORT, "float32"].array, truth.array)
+        if floats is not None:
+            ratio, ratio_max = self._calibrated.ratios(*floats)
+            judgement = replace(judgement, ratio=ratio, ratio_max=ratio_max)
+            if not self._calibrated.accepts(*floats):
+                bound = self._calibrated.bound(truth.array.size)
+                problems.append(
+                    f"float32 error is {ratio:.3g} (largest element {ratio_max:.3g}) times the reference's own, "
+                    f"above {bound:g} ({self._calibrated.factor_max:g})"
+                )
+                worst = _describe_worst(versions[PORT, "float32"].array, truth.array)
         if not self._exact.accepts(error64):
-            problems.insert(0, f"float64 error is {error64.relative:.3g} of the scale, above {self._exact.bound:g}")
+            problems.insert(0, self._exact.complaint(error64))
             worst = _describe_worst(port64.array, truth.array)
-        judgement = replace(
-            judgement, error64=error64, ratio=ratio, ratio_max=ratio_max, problems=tuple(problems), worst=worst
-        )
-        return _blame(judgement, port64, truth) if problems else judgement
+        judgement = replace(judgement, error64=error64, problems=tuple(problems), worst=worst)
+        return self._blame(judgement, port64, truth) if problems else judgement
+
+    def _blame(self, judgement: Judgement, port: Entry, truth: Entry) -> Judgement:
+        """Charge a failure to the caller where the module was fed other tensors than in the reference.
+
+        A gradient that is wrong although those of all modules that read the tensor are right is wrong in the code that
+        called its module, which reads it as well.
+        """
+        if port.inputs != truth.inputs and port.caller:
+            problem = f"{port.owner} was fed ({port.inputs}), in the reference ({truth.inputs})"
+            return replace(judgement, owner=port.caller, problems=(*judgement.problems, problem))
+        if port.name.startswith("gradout/") and not port.name.endswith(")"):
+            return replace(judgement, owner=port.caller or CRITERION)
+        return judgement
 
 
 def _measure(versions: Versions) -> Measured:
     truth = versions[TRUTH].array
     of_truth = extent(truth)
-    errors = {run: measure(versions[run].array, truth, of_truth) for run in RUNS[1:]}
-    reference32 = larger(errors[REFERENCE, "float32"], errors[TWIN])
-    return of_truth, errors[PORT, "float64"], reference32, errors[PORT, "float32"]
+    errors = {run: measure(version.array, truth, of_truth) for run, version in versions.items() if run != TRUTH}
+    floats = None
+    if (PORT, "float32") in errors:
+        floats = errors[PORT, "float32"], larger(errors[REFERENCE, "float32"], errors[TWIN])
+    return of_truth, errors[PORT, "float64"], floats
 
 
 def _unfit(array: Array, run: Run, truth: Array) -> str:
@@ -164,17 +207,11 @@ def _unfit(array: Array, run: Run, truth: Array) -> str:
     return ""
 
 
-def _blame(judgement: Judgement, port: Entry, truth: Entry) -> Judgement:
-    """Charge a failure to the caller where the module was fed other tensors than in the reference."""
-    if port.inputs == truth.inputs or not port.caller:
-        return judgement
-    problem = f"{port.owner} was fed ({port.inputs}), in the reference ({truth.inputs})"
-    return replace(judgement, owner=port.caller, problems=(*judgement.problems, problem))
-
-
 def _module(name: str) -> str:
     """Return the module whose call a tensor's name tells of: its output's, or its argument's."""
-    label = name.removeprefix("forward/")
+    kind, _, label = name.partition("/")
+    if kind == "grad":
+        return label.rpartition(".")[0] or ROOT
     if label.startswith(ROOT):
         return ROOT
     for mark in "#[(":
@@ -194,6 +231,10 @@ def _idle(modules: dict[str, list[str]], called: dict[str, set[str]]) -> list[st
             elif name not in parents and not any(f"{label}.".startswith(f"{name}.") for label in called[framework]):
                 problems.append(f"{name} (never ran in {framework})")
     return problems
+
+
+def _without_axis(entry: Entry) -> Entry:
+    return replace(entry, array=entry.array.reshape(())) if entry.array.shape == (1,) else entry
 
 
 def _describe_worst(value: Array, truth: Array) -> str:

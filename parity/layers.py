@@ -16,10 +16,12 @@ import numpy as np
 import numpy.typing as npt
 
 from detr_common.errors import InputError
+from parity import rungs
 from parity.ahead import ReadAhead
 from parity.client import Worker, WorkerError
-from parity.judge import PORT, REFERENCE, RUNS, TWIN, Judge, Run
+from parity.judge import Judge
 from parity.policy import Calibrated32, Exact64
+from parity.rungs import PORT, REFERENCE, RUNS, TWIN_SEEDS, Run
 from parity.trace import Array, Entry, Manifest, TraceWriter
 from parity.usage import check_module
 from parity.verdict import LayersVerdict
@@ -60,7 +62,7 @@ class LayersJob:
         framework, arithmetic = run
         args = argparse.Namespace(**{**vars(self.args), "dtype": arithmetic.split("-")[0]})
         weights = self.port_weights if framework == PORT and self.port_weights else self.weights
-        worker.build(args, weights, self.mutant if framework == PORT else "", twin=run == TWIN)
+        worker.build(args, weights, self.mutant if framework == PORT else "", twin=TWIN_SEEDS.get(arithmetic, 0))
 
 
 class LayersSession:
@@ -71,13 +73,27 @@ class LayersSession:
 
     def __init__(self) -> None:
         self._stack = ExitStack()
-        self._workers = {run: self._stack.enter_context(Worker(run[0])) for run in RUNS}
+        self.workers = {run: self._stack.enter_context(Worker(run[0])) for run in RUNS}
 
     def __enter__(self) -> LayersSession:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
+
+    def build(self, job: LayersJob) -> None:
+        """Let every worker have its model.
+
+        Raises:
+            InputError: weights or options that cannot be used.
+            WorkerError: a worker died.
+        """
+        for run, worker in self.workers.items():
+            job.build(run, worker)
+        # All are waited for before one is heard, so that none keeps an answer that belongs to this job.
+        refusals = [refusal for worker in self.workers.values() if (refusal := refusal_of(worker))]
+        if refusals:
+            raise refusals[0]
 
     def compare(
         self, job: LayersJob, progress: Callable[[str, int], None] = lambda _run, _count: None
@@ -94,25 +110,20 @@ class LayersSession:
         """
         if not job.images:
             raise InputError("no image to run the models on; give at least one photograph")
-        workers = self._workers
-        for run, worker in workers.items():
-            job.build(run, worker)
-        # All are waited for before one is heard, so that none keeps an answer that belongs to this job.
-        refusals = [refusal for worker in workers.values() if (refusal := _refusal(worker))]
-        if refusals:
-            raise refusals[0]
+        workers = self.workers
+        self.build(job)
         check_module(job.show, [module for worker in workers.values() for module in worker.modules])
         keepers = _keepers(job, workers)
         for worker in workers.values():
             worker.start(job.images, capture=True)
-        judge = Judge(job.exact, job.calibrated)
-        for run, entry in _in_turns(workers, progress):
+        judge = Judge(rungs.layers(job.exact, job.calibrated))
+        for run, entry in in_turns(workers, progress):
             if run in keepers:
                 keepers[run].add(entry)
             judge.take(run, entry)
         for keeper in keepers.values():
             keeper.close()
-        return judge.verdict(workers, _settings(job, workers))
+        return judge.verdict(workers, settings_of(job, workers))
 
     def plain(self, images: Images) -> dict[Run, tuple[dict[str, Array], float]]:
         """Run the models built last without capturing, one after another.
@@ -120,11 +131,11 @@ class LayersSession:
         Returns:
             Results by name, and seconds of the forward pass, for each run.
         """
-        return {run: (worker.run(images), worker.seconds) for run, worker in self._workers.items()}
+        return {run: (worker.run(images), worker.seconds) for run, worker in self.workers.items()}
 
     def captured_results(self) -> dict[Run, dict[str, Array]]:
         """Return what the last comparison's forward passes gave, by name, for each run."""
-        return {run: worker.results for run, worker in self._workers.items()}
+        return {run: worker.results for run, worker in self.workers.items()}
 
 
 def compare_layers(job: LayersJob, progress: Callable[[str, int], None] = lambda _run, _count: None) -> LayersVerdict:
@@ -133,7 +144,8 @@ def compare_layers(job: LayersJob, progress: Callable[[str, int], None] = lambda
         return session.compare(job, progress)
 
 
-def _refusal(worker: Worker) -> InputError | WorkerError | None:
+def refusal_of(worker: Worker) -> InputError | WorkerError | None:
+    """Wait for a worker's model; return why there is none."""
     try:
         worker.wait_built()
     except (InputError, WorkerError) as error:
@@ -141,7 +153,7 @@ def _refusal(worker: Worker) -> InputError | WorkerError | None:
     return None
 
 
-def _in_turns(workers: dict[Run, Worker], progress: Callable[[str, int], None]) -> Iterable[tuple[Run, Entry]]:
+def in_turns(workers: dict[Run, Worker], progress: Callable[[str, int], None]) -> Iterable[tuple[Run, Entry]]:
     """Yield one tensor from each run in turn, so that none gets far ahead and little has to wait in memory."""
     streams = {run: ReadAhead(worker.entries()) for run, worker in workers.items()}
     counts = dict.fromkeys(streams, 0)
@@ -162,13 +174,14 @@ def _keepers(job: LayersJob, workers: dict[Run, Worker]) -> dict[Run, TraceWrite
     return {
         run: TraceWriter(
             job.keep / "-".join(run),
-            Manifest(run[0], run[1], worker.modules, worker.environment, _settings(job, workers)),
+            Manifest(run[0], run[1], worker.modules, worker.environment, settings_of(job, workers)),
         )
         for run, worker in workers.items()
     }
 
 
-def _settings(job: LayersJob, workers: dict[Run, Worker]) -> dict[str, Any]:
+def settings_of(job: LayersJob, workers: dict[Run, Worker]) -> dict[str, Any]:
+    """Return what was run, for the reader and for the manifest."""
     return {
         "args": {name: value for name, value in vars(job.args).items() if name != "dtype"},
         "weights": {"name": job.weights.name},

@@ -153,3 +153,24 @@ def _ratio(error: float, scale: float) -> float:
     if error == 0:
         return 0.0
     return error / scale if scale > 0 else math.inf
+
+
+def ulps_apart(value: Array, truth: Array) -> float:
+    """Return the largest difference in units in the last place.
+
+    The unit is that of the larger value, but no smaller than that of a typical value of the tensor (its root mean
+    square): where two terms cancel, what is left has the rounding of the terms.
+
+    Returns:
+        Infinite where one side is not finite or the shapes or dtypes differ.
+    """
+    if value.shape != truth.shape or value.dtype != truth.dtype:
+        return math.inf
+    if truth.size == 0 or np.array_equal(value, truth):
+        return 0.0
+    of_truth = extent(truth)
+    if of_truth is None or not np.isfinite(value).all():
+        return math.inf
+    size = np.maximum(np.maximum(np.abs(value), np.abs(truth)), truth.dtype.type(of_truth.rms))
+    difference = np.abs(value.astype(np.float64) - truth.astype(np.float64))
+    return float((difference / np.spacing(size).astype(np.float64)).max())

@@ -15,14 +15,26 @@ class Exact64:
     """Float64 against float64: the port must agree to the last digits.
 
     Attributes:
-        bound: largest difference as a fraction of the tensor's scale, its largest absolute value.
+        bound: largest error that passes.
+        by_norm: take the norm of the difference as a fraction of the tensor's norm; else the largest difference as a
+            fraction of the tensor's scale, its largest absolute value.
     """
 
     bound: float = 1e-12
+    by_norm: bool = False
+
+    def size(self, error: Error) -> float:
+        """Return the error as this policy takes it."""
+        return error.rel_l2 if self.by_norm else error.relative
 
     def accepts(self, error: Error) -> bool:
         """Whether the error is within the bound; integers and booleans must be equal."""
-        return error.mismatches == 0 and error.relative <= self.bound
+        return error.mismatches == 0 and self.size(error) <= self.bound
+
+    def complaint(self, error: Error) -> str:
+        """Say what is wrong with an error that is not accepted."""
+        of = "norm" if self.by_norm else "scale"
+        return f"float64 error is {self.size(error):.3g} of the {of}, above {self.bound:g}"
 
 
 @dataclass(frozen=True)
@@ -74,3 +86,24 @@ def _over(error: float, allowed: float) -> float:
     if error == 0:
         return 0.0
     return error / allowed if allowed > 0 else float("inf")
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Training side by side.
+
+    Attributes:
+        ulps: by dtype, how many units in the last place a step may add where both take the same gradients.
+        bound: largest float64 error of a tensor as a fraction of its scale, where each takes its own gradients.
+        factor: how many times as far as PyTorch's twins the port's float32 run may be from PyTorch's.
+        floor_ulps: distances count as no smaller than this, in units of float32 rounding.
+    """
+
+    ulps: tuple[tuple[str, float], ...] = (("float64", 2.0), ("float32", 4.0))
+    bound: float = 1e-9
+    factor: float = 2.0
+    floor_ulps: float = 4.0
+
+    def allowed_ulps(self, dtype: str, steps: int) -> float:
+        """Return how many units in the last place values may differ after some steps."""
+        return dict(self.ulps)[dtype] * steps

@@ -24,6 +24,7 @@ class Judgement:
         ratio_max: the same for the largest element.
         problems: what is wrong, in words; empty if nothing is.
         worst: where and how far the worst element is off, if something is wrong.
+        absolute: whether it is zero by symmetry, and passed because both sides are as near to zero as rounding allows.
         side: "both", or "missing" in the port, "unexpected" in the port, "uneven" if in one precision only.
     """
 
@@ -37,6 +38,7 @@ class Judgement:
     problems: tuple[str, ...] = ()
     worst: str = ""
     side: str = "both"
+    absolute: bool = False
 
     def __bool__(self) -> bool:
         return not self.problems
@@ -44,7 +46,7 @@ class Judgement:
 
 @dataclass(frozen=True)
 class LayersVerdict:
-    """The verdict of the layers rung.
+    """The verdict of a rung that compares tensor by tensor.
 
     Attributes:
         judgements: all tensors, in the port's execution order; those that not all runs have are failures.
@@ -55,6 +57,7 @@ class LayersVerdict:
         exact: policy of the float64 comparison.
         calibrated: policy of the float32 comparison.
         settings: what was run, for the reader and for the manifest.
+        rung: its name.
         doubled: tensors that a run sent twice, so that two modules seem to have one name; only the first is judged.
     """
 
@@ -66,6 +69,7 @@ class LayersVerdict:
     exact: Exact64
     calibrated: Calibrated32
     settings: dict[str, Any] = field(default_factory=dict)
+    rung: str = "layers"
     doubled: Sequence[str] = ()
 
     def __bool__(self) -> bool:
@@ -88,6 +92,11 @@ class LayersVerdict:
         return [j.name for j in self.judgements if j.side == "unexpected"]
 
     @property
+    def absolute(self) -> list[str]:
+        """Names of tensors that are zero by symmetry and were judged absolutely."""
+        return [j.name for j in self.judgements if j.absolute]
+
+    @property
     def failures(self) -> list[Judgement]:
         """Tensors that failed, in execution order."""
         return [judgement for judgement in self.judgements if not judgement]
@@ -100,7 +109,8 @@ class LayersVerdict:
     @property
     def worst64(self) -> float:
         """Largest float64 error as a fraction of its tensor's scale."""
-        return max((j.error64.relative for j in self.judgements if j.error64), default=0.0)
+        errors = (self.exact.size(j.error64) for j in self.judgements if j.error64 and not j.absolute)
+        return max(errors, default=0.0)
 
     @property
     def worst_ratio(self) -> float:
@@ -123,7 +133,7 @@ class LayersVerdict:
         """Return the judgements, failed ones first, each group by its nearness to its bound."""
 
         def nearness(judgement: Judgement) -> tuple[bool, float]:
-            exact = judgement.error64.relative / self.exact.bound if judgement.error64 else 0.0
+            exact = self.exact.size(judgement.error64) / self.exact.bound if judgement.error64 else 0.0
             size = judgement.error64.size if judgement.error64 else 0
             return bool(judgement.problems), max(exact, (judgement.ratio or 0.0) / self.calibrated.bound(size))
 
@@ -133,11 +143,13 @@ class LayersVerdict:
         """Return everything as plain data, for ``--json``."""
         first = self.first_divergence
         return {
+            "rung": self.rung,
             "passed": bool(self),
             "compared": self.compared,
             "modules": self.modules,
             "missing": self.missing,
             "unexpected": self.unexpected,
+            "absolute": self.absolute,
             "idle": list(self.idle),
             "unexercised": list(self.unexercised),
             "doubled": list(self.doubled),

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 from detr_common.errors import InputError
 from parity.frameworks import load_adapter
-from parity.frameworks.base import Adapter
+from parity.frameworks.base import Adapter, Batch
 from parity.wire import Array, Disconnected, receive, send
 
 
@@ -40,9 +40,9 @@ def _serve(adapter: Adapter, requests: BinaryIO, answers: BinaryIO) -> None:
     send(answers, {"kind": "ready", "environment": adapter.environment()})
     while True:
         request, _ = receive(requests)
-        images = [_array(receive(requests)) for _ in range(request.get("images", 0))]
+        arrays = {name: _array(receive(requests)) for name in request.get("arrays", ())}
         try:
-            _answer(adapter, request, images, answers)
+            _answer(adapter, request, arrays, answers)
         except InputError as error:
             send(answers, {"kind": "refused", "message": str(error)})
         except Disconnected:
@@ -52,7 +52,7 @@ def _serve(adapter: Adapter, requests: BinaryIO, answers: BinaryIO) -> None:
             send(answers, {"kind": "failed", "message": traceback.format_exc()})
 
 
-def _answer(adapter: Adapter, request: dict[str, Any], images: list[Array], answers: BinaryIO) -> None:
+def _answer(adapter: Adapter, request: dict[str, Any], arrays: dict[str, Array], answers: BinaryIO) -> None:
     if request["do"] == "build":
         adapter.build(argparse.Namespace(**request["args"]), Path(request["weights"]), request["twin"])
         if request["mutant"]:
@@ -65,17 +65,38 @@ def _answer(adapter: Adapter, request: dict[str, Any], images: list[Array], answ
         send(answers, {"kind": "entry", **fields}, None if entry.repeats else entry.array)
 
     start = time.perf_counter()
-    results = adapter.forward(images, emit if request["capture"] else None)
+    results = _run(adapter, request, arrays, emit)
     seconds = time.perf_counter() - start
     for name, array in results.items():
         send(answers, {"kind": "result", "name": name}, array)
     send(answers, {"kind": "done", "seconds": seconds})
 
 
+def _run(adapter: Adapter, request: dict[str, Any], arrays: dict[str, Array], emit: Any) -> dict[str, Array]:
+    """Do what is asked for; tensors go through ``emit``, results are returned."""
+    batch = Batch.of(arrays)
+    match request["do"]:
+        case "forward":
+            return adapter.forward(batch.images, emit if request["capture"] else None)
+        case "choose":
+            return adapter.choose(batch)
+        case "losses":
+            adapter.losses(batch, emit)
+        case "gradients":
+            adapter.gradients(batch, arrays, request["split"], emit)
+        case "prepare":
+            adapter.prepare()
+        case "step":
+            adapter.step(request, batch, emit)
+        case unknown:
+            raise ValueError(f"no such request: {unknown}")
+    return {}
+
+
 def _array(message: tuple[dict[str, Any], Array | None]) -> Array:
     array = message[1]
     if array is None:
-        raise ValueError("an image was announced, but a message without one came")
+        raise ValueError("an array was announced, but a message without one came")
     return array
 
 

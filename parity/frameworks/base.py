@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType
 from typing import Any, Protocol
@@ -20,6 +21,38 @@ EmitEntry = Callable[[Entry], None]
 # The name under which post-processing stands in a trace, beside the model's modules.
 POSTPROCESS = "postprocess"
 
+# Likewise for the losses; their modules stand below it.
+CRITERION = "criterion"
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a training pass runs on.
+
+    Attributes:
+        images: float32 [3, H, W] each.
+        labels: for each image, int64 [n].
+        boxes: for each image, float32 [n, 4] as (cx, cy, w, h), fractions of the image.
+    """
+
+    images: Sequence[Array]
+    labels: Sequence[Array]
+    boxes: Sequence[Array]
+
+    def arrays(self) -> dict[str, Array]:
+        """Return the parts by name, to be sent."""
+        parts = {"image": self.images, "labels": self.labels, "boxes": self.boxes}
+        return {f"{kind}.{i}": array for kind, arrays in parts.items() for i, array in enumerate(arrays)}
+
+    @staticmethod
+    def of(arrays: Mapping[str, Array]) -> Batch:
+        """Return what ``arrays`` has taken apart."""
+
+        def parts(kind: str) -> list[Array]:
+            return [array for name, array in arrays.items() if name.startswith(f"{kind}.")]
+
+        return Batch(parts("image"), parts("labels"), parts("boxes"))
+
 
 class Adapter(Protocol):
     """What the harness asks of a framework."""
@@ -29,20 +62,20 @@ class Adapter(Protocol):
     def environment(self) -> dict[str, str]:
         """Return versions and flags, for the manifest."""
 
-    def build(self, args: argparse.Namespace, weights: Path, twin: bool = False) -> None:
+    def build(self, args: argparse.Namespace, weights: Path, twin: int = 0) -> None:
         """Build the detector in evaluation mode and load weights into it.
 
         Args:
             args: options of the detector.
             weights: the checkpoint.
-            twin: compute without oneDNN and cuDNN, from weights moved by one ulp.
+            twin: not 0: compute without oneDNN and cuDNN, from weights moved by one ulp, by coins of this seed.
 
         Raises:
             InputError: the weights do not fit.
         """
 
     def modules(self) -> list[str]:
-        """Return the names of all modules, post-processing included."""
+        """Return the names of all modules, the criterion's and post-processing included."""
 
     def plant(self, mutant: str) -> None:
         """Plant a known fault in the model (``parity.mutants``)."""
@@ -56,6 +89,39 @@ class Adapter(Protocol):
 
         Returns:
             ``pred_logits``, ``pred_boxes`` and the detections of each image: ``scores.0``, ``labels.0``, ``boxes.0``.
+        """
+
+    def choose(self, batch: Batch) -> dict[str, Array]:
+        """Run the losses and return each choice that a module made: a ReLU's mask, a pool's indices, the matching.
+
+        Names are of the modules (``parity.choices``), and ``wanted/...`` with an empty array for each tensor that the
+        total loss has a gradient of.
+        """
+
+    def losses(self, batch: Batch, emit: EmitEntry) -> None:
+        """Run detector and criterion, and emit predictions, what crosses the criterion's modules, and each loss."""
+
+    def gradients(self, batch: Batch, given: Mapping[str, Array], split: bool, emit: EmitEntry) -> None:
+        """Emit the gradient of the total loss with respect to parameters and to what crosses modules.
+
+        Args:
+            batch: what to run on.
+            given: what ``choose`` returned in the run to follow; its choices are imposed where they are in it.
+            split: also emit what flows back through each module alone.
+            emit: receives ``gradout/MODULE``, ``gradin/MODULE(ARGUMENT)`` and ``grad/PARAMETER``.
+        """
+
+    def prepare(self) -> None:
+        """Put the detector in training mode, with a new optimizer and a new schedule of learning rates."""
+
+    def step(self, order: Mapping[str, Any], batch: Batch, emit: EmitEntry) -> None:
+        """Take one step of training.
+
+        Args:
+            order: ``number``, from 0; ``seed`` of the dropout masks; ``forced``, whether the gradients are drawn
+                (``parity.chance``) and not computed; ``drop``, whether the schedule moves on afterwards.
+            batch: what to train on, unless the gradients are drawn.
+            emit: receives ``step0/...``: losses, clip norm, learning rates, parameters; when forced, moments as well.
         """
 
 
@@ -75,3 +141,14 @@ def flatten_results(outputs: Mapping[str, Any], detections: Sequence[Mapping[str
     for i, detection in enumerate(detections):
         named.update({f"{key}.{i}": value for key, value in detection.items()})
     return named
+
+
+def gradient_name(captured: str) -> str:
+    """Return the name of the gradient of what was captured as ``forward/...`` or ``input/...``."""
+    return captured.replace("forward/", "gradout/", 1).replace("input/", "gradin/", 1)
+
+
+def of_losses(captured: str) -> bool:
+    """Whether what was captured is a prediction, or crosses a module of the criterion."""
+    label = captured.removeprefix("forward/")
+    return label.startswith(("(root)", CRITERION))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,32 +16,11 @@ import numpy as np
 import numpy.typing as npt
 from jittor import nn
 
-from parity.capture import ROOT, Captured, Recent, RecentArrays, Recorder, Window
-from parity.frameworks.base import POSTPROCESS, Array, EmitEntry, code_of, flatten_results
+from parity.capture import Captured, Recent, RecentArrays, Window
+from parity.frameworks.base import POSTPROCESS, Array, Batch, EmitEntry, flatten_results
+from parity.frameworks.jittor_training import HELD_BYTES, JittorTraining, capturing
 from parity.mutants.layers import plant
 from parity.trace import Entry
-
-# What a pass may hold beside its own needs; where a model has more to show, it runs again for the rest.
-HELD_BYTES = 3 * 2**30
-
-
-class JittorTensors:
-    """Jittor's Vars, as the recorder sees them: a write in place gives the Var another node of the graph."""
-
-    def is_one(self, value: object) -> bool:
-        """Whether a value is a Var."""
-        return isinstance(value, jt.Var)
-
-    def key(self, tensor: jt.Var) -> int:
-        """Return the number of its node, which no other node ever has."""
-        number: int = tensor.id
-        return number
-
-    def hold(self, tensor: jt.Var) -> jt.Var:
-        """Return another Var of the same node."""
-        # Made where gradients flow, since assigning hands on that no gradient is wanted.
-        with jt.flag_scope(no_grad=0):
-            return jt.empty((1,)).assign(tensor)
 
 
 class JittorAdapter:
@@ -59,16 +38,17 @@ class JittorAdapter:
             "cache": jt.flags.cache_path,
         }
 
-    def build(self, args: argparse.Namespace, weights: Path, twin: bool = False) -> None:
+    def build(self, args: argparse.Namespace, weights: Path, twin: int = 0) -> None:
         """Build the detector in evaluation mode and load weights into it."""
         if twin:
             raise ValueError("only PyTorch has a twin, which measures its own noise")
         self.args = args
-        self.model, _, self.postprocessors = detr_jt.build_model(args)
+        self.model, criterion, self.postprocessors = detr_jt.build_model(args)
         # Not eval(), which stops every gradient for good.
         for module in self.model.modules():
             module.is_train = False
         detr_jt.load_weights(self.model, weights)
+        self.training = JittorTraining(args, self.model, criterion)
 
     def modules(self) -> list[str]:
         """Return the names of all modules, post-processing included."""
@@ -89,44 +69,46 @@ class JittorAdapter:
             if not window.advance():
                 return results
 
+    def choose(self, batch: Batch) -> dict[str, Array]:
+        """Refuse: the reference chooses, and the port follows."""
+        raise ValueError("choices are taken from the reference, which is PyTorch")
+
+    def losses(self, batch: Batch, emit: EmitEntry) -> None:
+        """Emit predictions, what crosses the criterion's modules, and each loss."""
+        self.training.losses(batch, emit)
+
+    def gradients(self, batch: Batch, given: Mapping[str, Array], split: bool, emit: EmitEntry) -> None:
+        """Emit the gradient of the total loss with respect to parameters and to what crosses modules."""
+        self.training.gradients(batch, given, split, emit)
+
+    def prepare(self) -> None:
+        """Begin to train."""
+        self.training.prepare()
+
+    def step(self, order: Mapping[str, Any], batch: Batch, emit: EmitEntry) -> None:
+        """Take one step of training."""
+        self.training.step(order, batch, emit)
+
     def _named_modules(self) -> list[tuple[str, nn.Module]]:
-        named = [(name or ROOT, module) for name, module in self.model.named_modules()]
-        return [*named, (POSTPROCESS, self.postprocessors["bbox"])]
+        return [*self.training.named, (POSTPROCESS, self.postprocessors["bbox"])]
 
     @contextmanager
     def _capture(self, emit: EmitEntry | None, window: Window) -> Iterator[None]:
-        """Capture what lies in a window, by standing in for ``Module.__call__``, as Jittor has but one slot for hooks.
-
-        Nothing is fetched before the pass is over: fetching runs the graph up to there, which would part operations
-        that a plain pass runs as one kernel, and so change their rounding.
-        """
+        """Capture what lies in a window."""
         if emit is None:
             yield
             return
-        named = self._named_modules()
         held: list[Captured] = []
 
-        def hold(captured: Captured) -> None:
+        def note(captured: Captured) -> None:
             if window.holds(captured.tensor.nbytes):
                 held.append(captured)
 
-        recorder = Recorder(
-            named, self.model.named_parameters(), lambda m: code_of(type(m).execute), JittorTensors(), hold
-        )
-        plain_call = nn.Module.__call__
-
-        def recorded_call(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
-            recorder.enter(module, args, kwargs)
-            output = plain_call(module, *args, **kwargs)
-            recorder.leave(module, output)
-            return output
-
-        nn.Module.__call__ = recorded_call
         try:
-            yield
+            with capturing(self._named_modules(), self.model, note):
+                yield
         finally:
             # Also where the model raised: what came before tells where it went wrong.
-            nn.Module.__call__ = plain_call
             jt.sync_all()
             recent, arrays = Recent(), RecentArrays()
             while held:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,25 +14,10 @@ import torch
 from torch import nn
 
 import detr_pt
-from parity.capture import ROOT, Captured, Recent, Recorder
-from parity.frameworks.base import POSTPROCESS, Array, EmitEntry, code_of, flatten_results
+from parity.capture import Captured, Recent
+from parity.frameworks.base import POSTPROCESS, Array, Batch, EmitEntry, flatten_results
+from parity.frameworks.torch_training import TorchTraining, capturing, to_numpy
 from parity.trace import Entry
-
-
-class TorchTensors:
-    """PyTorch's tensors, as the recorder sees them: read at once, so nothing is written to before."""
-
-    def is_one(self, value: object) -> bool:
-        """Whether a value is a tensor."""
-        return isinstance(value, torch.Tensor)
-
-    def key(self, tensor: torch.Tensor) -> tuple[int, int]:
-        """Return its identity and the number of writes in place."""
-        return id(tensor), tensor._version
-
-    def hold(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Return the tensor itself."""
-        return tensor
 
 
 class TorchAdapter:
@@ -50,18 +35,19 @@ class TorchAdapter:
             "cuda": str(torch.cuda.is_available()),
         }
 
-    def build(self, args: argparse.Namespace, weights: Path, twin: bool = False) -> None:
+    def build(self, args: argparse.Namespace, weights: Path, twin: int = 0) -> None:
         """Build the detector in evaluation mode and load weights into it."""
         if args.device == "cuda":
             # Jittor computes in full float32; TF32 would be another arithmetic.
             torch.backends.cudnn.allow_tf32 = False
         torch.backends.mkldnn.enabled = torch.backends.cudnn.enabled = not twin
         self.args = args
-        self.model, _, self.postprocessors = detr_pt.build_model(args)
+        self.model, criterion, self.postprocessors = detr_pt.build_model(args)
         self.model.eval()
         detr_pt.load_weights(self.model, weights)
         if twin:
-            move_by_one_ulp(self.model)
+            move_by_one_ulp(self.model, twin)
+        self.training = TorchTraining(args, self.model, criterion)
 
     def modules(self) -> list[str]:
         """Return the names of all modules, post-processing included."""
@@ -81,53 +67,48 @@ class TorchAdapter:
             detections = self.postprocessors["bbox"](outputs, sizes)
         return {name: to_numpy(value) for name, value in flatten_results(outputs, detections).items()}
 
+    def choose(self, batch: Batch) -> dict[str, Array]:
+        """Return the choices of a pass, and which tensors the total loss has a gradient of."""
+        return self.training.choose(batch)
+
+    def losses(self, batch: Batch, emit: EmitEntry) -> None:
+        """Emit predictions, what crosses the criterion's modules, and each loss."""
+        self.training.losses(batch, emit)
+
+    def gradients(self, batch: Batch, given: Mapping[str, Array], split: bool, emit: EmitEntry) -> None:
+        """Emit the gradient of the total loss with respect to parameters and to what crosses modules."""
+        self.training.gradients(batch, given, split, emit)
+
+    def prepare(self) -> None:
+        """Begin to train."""
+        self.training.prepare()
+
+    def step(self, order: Mapping[str, Any], batch: Batch, emit: EmitEntry) -> None:
+        """Take one step of training."""
+        self.training.step(order, batch, emit)
+
     def _named_modules(self) -> list[tuple[str, nn.Module]]:
-        named = [(name or ROOT, module) for name, module in self.model.named_modules()]
-        return [*named, (POSTPROCESS, self.postprocessors["bbox"])]
+        return [*self.training.named, (POSTPROCESS, self.postprocessors["bbox"])]
 
     @contextmanager
     def _capture(self, emit: EmitEntry | None) -> Iterator[None]:
         if emit is None:
             yield
             return
-        named = self._named_modules()
         recent = Recent()
 
-        def emit_captured(c: Captured) -> None:
+        def note(c: Captured) -> None:
             emit(Entry(c.name, c.owner, c.source, to_numpy(c.tensor), c.caller, c.inputs, recent.find(c)))
 
-        recorder = Recorder(
-            named, self.model.named_parameters(), lambda m: code_of(type(m).forward), TorchTensors(), emit_captured
-        )
-
-        def enter(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            recorder.enter(module, args, kwargs)
-
-        def leave(module: nn.Module, args: tuple[Any, ...], output: object) -> None:
-            recorder.leave(module, output)
-
-        handles = []
-        for _, module in named:
-            handles.append(module.register_forward_pre_hook(enter, with_kwargs=True))
-            handles.append(module.register_forward_hook(leave))
-        try:
+        with capturing(self._named_modules(), self.model, note):
             yield
-        finally:
-            for handle in handles:
-                handle.remove()
 
 
-def move_by_one_ulp(model: nn.Module) -> None:
+def move_by_one_ulp(model: nn.Module, seed: int) -> None:
     """Move every weight to a neighbouring number, up or down by a seeded coin."""
-    coin = torch.Generator().manual_seed(0)
+    coin = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for weight in model.parameters():
             up = torch.rand(weight.shape, generator=coin) < 0.5
             towards = torch.where(up, torch.inf, -torch.inf).to(weight)
             weight.copy_(torch.nextafter(weight, towards))
-
-
-def to_numpy(tensor: torch.Tensor) -> Array:
-    """Return the values, shared with the tensor where it is on the CPU."""
-    array: Array = tensor.detach().cpu().numpy()
-    return array

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from parity.judge import PORT, REFERENCE, RUNS, Judge
+from parity import rungs
+from parity.judge import Judge
+from parity.rungs import PORT, REFERENCE, RUNS
 from parity.policy import Calibrated32, Exact64
 from parity.trace import Entry
 from parity.verdict import LayersVerdict
@@ -22,7 +24,7 @@ def run(
     changes: dict[tuple[str, str, str], Any] | None = None, modules: Any = None, failure: str = ""
 ) -> LayersVerdict:
     """Judge modules a, b, c of a chain; ``changes`` replaces entries by (framework, dtype, name); None drops one."""
-    judge = Judge(Exact64(), Calibrated32())
+    judge = Judge(rungs.layers(Exact64(), Calibrated32()))
     for name, truth in VALUES.items():
         for framework, dtype in RUNS:
             noise = 0 if dtype == "float64" else 1e-7 * np.sin(np.arange(20)).reshape(4, 5)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from parity.judge import PORT, REFERENCE, RUNS
+from parity.rungs import PORT, REFERENCE, RUNS
 
 CONFIGURATIONS = {
     "R50": {},

@@ -1,0 +1,40 @@
+"""Random numbers of training, the same for both frameworks: keyed by seed, step and module, whatever came before."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+
+def keep_mask(seed: int, step: int, module: str, shape: tuple[int, ...], p: float) -> npt.NDArray[np.bool_]:
+    """Draw what a dropout keeps.
+
+    Args:
+        seed: of the run.
+        step: of training.
+        module: name of the dropout, with ``#K`` at its K-th further call.
+        shape: of its input.
+        p: probability with which a value is dropped.
+    """
+    kept: npt.NDArray[np.bool_] = _generator(seed, step, f"dropout/{module}").random(shape) >= p
+    return kept
+
+
+def gradient(seed: int, step: int, parameter: str, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+    """Draw a gradient that tries an optimizer: of its own scale at every step, with zeros and with tiny values.
+
+    float32, so that the optimizers of both precisions are given the same numbers.
+    """
+    generator = _generator(seed, step, f"gradient/{parameter}")
+    values = generator.standard_normal(shape) * 10.0 ** generator.uniform(-6, -1)
+    kind = generator.random(shape)
+    values = np.where(kind < 0.05, 0.0, np.where(kind < 0.1, values * 1e-12, values))
+    return np.asarray(values, dtype=np.float32)
+
+
+def _generator(*key: Any) -> np.random.Generator:
+    digest = hashlib.sha256("/".join(map(str, key)).encode()).digest()
+    return np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "little")))

@@ -1,0 +1,253 @@
+"""Losses, gradients and steps of training in Jittor; ``parity.frameworks.torch_training`` is the mirror image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import detr_jt  # noqa: F401 - readies Jittor, so it comes before Jittor itself
+
+# isort: split
+import jittor as jt
+import numpy as np
+from jittor import Var, nn
+
+import detr_jt.optimizer as optim
+from detr_jt.criterion import total_loss
+from detr_jt.layers import Dropout
+from detr_jt.matcher import HungarianMatcher
+from parity import chance
+from parity.capture import ROOT, Captured, Recent, Recorder, Window
+from parity.choices import WANTED, Choices
+from parity.frameworks.base import CRITERION, Array, Batch, EmitEntry, code_of, gradient_name, of_losses
+from parity.trace import Entry
+
+Named = list[tuple[str, nn.Module]]
+
+# What a pass may hold beside its own needs; where a model has more to show, it runs again for the rest.
+HELD_BYTES = 3 * 2**30
+
+
+class JittorTensors:
+    """Jittor's Vars, as the recorder sees them: a write in place gives the Var another node of the graph."""
+
+    def is_one(self, value: object) -> bool:
+        """Whether a value is a Var."""
+        return isinstance(value, Var)
+
+    def key(self, tensor: Var) -> int:
+        """Return the number of its node, which no other node ever has."""
+        number: int = tensor.id
+        return number
+
+    def hold(self, tensor: Var) -> Var:
+        """Return another Var of the same node."""
+        # Made where gradients flow, since assigning hands on that no gradient is wanted.
+        with jt.flag_scope(no_grad=0):
+            return jt.empty((1,)).assign(tensor)
+
+    def alias(self, tensor: Var) -> Var:
+        """Return a copy of the Var."""
+        return tensor.clone() if tensor.dtype.is_float() else tensor
+
+
+class JittorTraining:
+    """Passes of training on a model and its criterion.
+
+    Args:
+        args: options of the detector.
+        model: the detector.
+        criterion: its losses.
+    """
+
+    def __init__(self, args: Any, model: nn.Module, criterion: nn.Module) -> None:
+        self.args = args
+        self.model = model
+        self.criterion = criterion
+        self.named: Named = [(name or ROOT, module) for name, module in model.named_modules()]
+        self.named += [(f"{CRITERION}.{name}" if name else CRITERION, m) for name, m in criterion.named_modules()]
+
+    def losses(self, batch: Batch, emit: EmitEntry) -> None:
+        """Emit predictions, what crosses the criterion's modules, and each loss."""
+        held: list[Captured] = []
+        recent = Recent()
+
+        def note(c: Captured) -> None:
+            if of_losses(c.name):
+                held.append(c)
+
+        try:
+            with jt.no_grad(), capturing(self.named, self.model, note):
+                losses, total = self.run(batch)
+        finally:
+            for c in held:
+                emit(Entry(c.name, c.owner, c.source, c.tensor.numpy(), c.caller, c.inputs, recent.find(c)))
+        for name, value in {**losses, "total": total}.items():
+            emit(Entry(f"loss/{name}", CRITERION, "", value.numpy()))
+
+    def gradients(self, batch: Batch, given: Mapping[str, Array], split: bool, emit: EmitEntry) -> None:
+        """Emit gradients in the order of the backward pass; each parameter's before those of its module's inputs."""
+        window = Window(HELD_BYTES)
+        weights = {name: weight for name, weight in self.model.named_parameters() if not weight.is_stop_grad()}
+        while True:
+            events, loss = self.forward_events(batch, given, split, window)
+            self.backward_events(events, weights, loss, emit)
+            del events, loss
+            weights = {}
+            if not window.advance():
+                return
+
+    def forward_events(
+        self, batch: Batch, given: Mapping[str, Array], split: bool, window: Window
+    ) -> tuple[list[Captured], Var]:
+        """Run forward; return what was captured and is wanted, and the total loss."""
+        events: list[Captured] = []
+        recent = Recent()
+
+        def note(c: Captured) -> None:
+            if WANTED + gradient_name(c.name) in given and not recent.find(c) and window.holds(c.tensor.nbytes):
+                events.append(c)
+
+        imposed = Choices(given if self.args.dtype == "float32" else None)
+        with choosing(self.named, imposed), capturing(self.named, self.model, note, split):
+            _, total = self.run(batch)
+        return events, total
+
+    def backward_events(self, events: list[Captured], weights: dict[str, Var], loss: Var, emit: EmitEntry) -> None:
+        """Run backward and emit; the weights given away are taken out of ``weights``."""
+        # Each node once: of two targets that are the same node, Jittor gives one a gradient of zero.
+        nodes = {c.key: c.tensor for c in events}
+        gradients = jt.grad(loss, [*weights.values(), *nodes.values()])
+        jt.sync(gradients)
+        of_weights = dict(zip(weights, gradients, strict=False))
+        of_nodes = dict(zip(nodes, gradients[len(weights) :], strict=True))
+        del gradients
+        first_inputs = {c.owner: i for i, c in reversed(list(enumerate(events))) if c.name.startswith("input/")}
+        for i, c in reversed(list(enumerate(events))):
+            if first_inputs.get(c.owner) == i:
+                self.emit_weights({k: of_weights[k] for k in of_weights if k.rpartition(".")[0] == c.owner}, emit)
+                of_weights = {k: v for k, v in of_weights.items() if k.rpartition(".")[0] != c.owner}
+            array = of_nodes[c.key].numpy()
+            emit(Entry(gradient_name(c.name), c.owner, c.source, array, c.caller, c.inputs))
+        self.emit_weights(of_weights, emit)
+
+    def emit_weights(self, gradients: Mapping[str, Var], emit: EmitEntry) -> None:
+        """Emit gradients of parameters."""
+        for name, gradient in gradients.items():
+            emit(Entry(f"grad/{name}", name.rpartition(".")[0] or ROOT, "", gradient.numpy()))
+
+    def prepare(self) -> None:
+        """Begin to train."""
+        for module in self.model.modules():
+            module.is_train = True
+        self.optimizer = optim.build_optimizer(self.model, self.args)
+        self.schedule = optim.build_scheduler(self.optimizer, self.args)
+
+    def step(self, order: Mapping[str, Any], batch: Batch, emit: EmitEntry) -> None:
+        """Take one step of training and emit what it led to."""
+        number, seed = int(order["number"]), int(order["seed"])
+        prefix = f"step{number}"
+        if order["forced"]:
+            shapes = {name: tuple(w.shape) for name, w in self.model.named_parameters() if not w.is_stop_grad()}
+            drawn = {name: chance.gradient(seed, number, name, shape) for name, shape in shapes.items()}
+            optim.set_gradients(self.optimizer, {k: v.astype(self.args.dtype) for k, v in drawn.items()})
+        else:
+            with choosing(self.named, Choices(), (seed, number)):
+                losses, total = self.run(batch)
+            optim.backward(self.optimizer, total)
+            for name, value in {**losses, "total": total}.items():
+                emit(Entry(f"{prefix}/loss/{name}", CRITERION, "", value.numpy()))
+        norm = optim.clip_grad_norm(self.optimizer, self.args.clip_max_norm)
+        emit(Entry(f"{prefix}/norm", "clip_grad_norm", "", np.asarray(float(norm))))
+        self.optimizer.step()
+        if order["drop"]:
+            self.schedule.step()
+        rates = np.array([group["lr"] for group in self.optimizer.param_groups])
+        emit(Entry(f"{prefix}/lr", "schedule", "", rates))
+        for name, weight in self.model.state_dict().items():
+            emit(Entry(f"{prefix}/param/{name}", "optimizer", "", weight.numpy()))
+        if order["forced"]:
+            for name, state in optim.moments(self.optimizer).items():
+                for kind, value in state.items():
+                    emit(Entry(f"{prefix}/{kind}/{name}", "optimizer", "", np.asarray(value)))
+
+    def run(self, batch: Batch) -> tuple[dict[str, Var], Var]:
+        """Run detector and criterion."""
+        images = [jt.array(image, dtype=self.args.dtype) for image in batch.images]
+        targets = [
+            {"labels": jt.array(k, dtype="int64"), "boxes": jt.array(b, dtype=self.args.dtype)}
+            for k, b in zip(batch.labels, batch.boxes, strict=True)
+        ]
+        losses = self.criterion(self.model(images), targets)
+        return losses, total_loss(losses, self.criterion.weight_dict)
+
+
+@contextmanager
+def calling(instead: Any) -> Iterator[None]:
+    """Let ``instead`` stand in for ``Module.__call__``, which it is handed first: Jittor has but one slot for hooks."""
+    plain = nn.Module.__call__
+    nn.Module.__call__ = lambda module, *args, **kwargs: instead(plain, module, args, kwargs)
+    try:
+        yield
+    finally:
+        nn.Module.__call__ = plain
+
+
+@contextmanager
+def capturing(named: Named, model: nn.Module, note: Any, split: bool = False) -> Iterator[None]:
+    """Hand what crosses modules to ``note``.
+
+    Nothing may be fetched before the pass is over: fetching runs the graph up to there, which would part operations
+    that a plain pass runs as one kernel, and so change their rounding.
+    """
+    recorder = Recorder(
+        named, model.named_parameters(), lambda m: code_of(type(m).execute), JittorTensors(), note, split
+    )
+
+    def recorded(plain: Any, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        args, kwargs = recorder.enter(module, args, kwargs)
+        output = plain(module, *args, **kwargs)
+        recorder.leave(module, output)
+        return output
+
+    with calling(recorded):
+        yield
+
+
+@contextmanager
+def choosing(named: Named, choices: Choices, dropout: tuple[int, int] | None = None) -> Iterator[None]:
+    """Impose choices; with a seed and a step also draw the masks of dropouts."""
+    names = {id(m): name for name, m in named if isinstance(m, (nn.ReLU, nn.Pool, HungarianMatcher, Dropout))}
+
+    def chosen(plain: Any, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if id(module) not in names:
+            return plain(module, *args, **kwargs)
+        label = choices.label(names[id(module)])
+        if isinstance(module, Dropout):
+            if dropout is None or module.p == 0:
+                return plain(module, *args, **kwargs)
+            mask = chance.keep_mask(*dropout, label, tuple(args[0].shape), module.p)
+            module.keep = lambda x: jt.array(mask)
+            try:
+                return plain(module, *args, **kwargs)
+            finally:
+                del module.keep
+        if choices.given is None:
+            return plain(module, *args, **kwargs)
+        return imposed(choices, label, module, args[0])
+
+    with calling(chosen):
+        yield
+
+
+def imposed(choices: Choices, label: str, module: nn.Module, x: Any) -> Any:
+    """Return the output of a module whose choice is given."""
+    if isinstance(module, HungarianMatcher):
+        return [tuple(jt.array(part, dtype="int64") for part in pair) for pair in choices.pairs(label)]
+    given = choices.choice(label)
+    if isinstance(module, nn.ReLU):
+        return jt.ternary(jt.array(given), x, jt.zeros_like(x))
+    batch, channels, height, width = given.shape
+    index = jt.array(given.reshape(batch, channels, -1))
+    return jt.gather(x.flatten(2), 2, index).reshape(batch, channels, height, width)

@@ -1,0 +1,233 @@
+"""Losses, gradients and steps of training in PyTorch; ``parity.frameworks.jittor_training`` is the mirror image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import detr_pt.optimizer as optim
+from detr_pt.criterion import total_loss
+from detr_pt.matcher import HungarianMatcher
+from parity import chance
+from parity.capture import ROOT, Captured, Recent, Recorder
+from parity.choices import WANTED, Choices
+from parity.frameworks.base import CRITERION, Array, Batch, EmitEntry, code_of, gradient_name, of_losses
+from parity.trace import Entry
+
+Named = list[tuple[str, nn.Module]]
+
+
+class TorchTensors:
+    """PyTorch's tensors, as the recorder sees them: read at once, so nothing is written to before."""
+
+    def is_one(self, value: object) -> bool:
+        """Whether a value is a tensor."""
+        return isinstance(value, Tensor)
+
+    def key(self, tensor: Tensor) -> tuple[int, int]:
+        """Return its identity and the number of writes in place."""
+        return id(tensor), tensor._version
+
+    def hold(self, tensor: Tensor) -> Tensor:
+        """Return the tensor itself."""
+        return tensor
+
+    def alias(self, tensor: Tensor) -> Tensor:
+        """Return a view of the tensor."""
+        return tensor.view_as(tensor) if tensor.requires_grad else tensor
+
+
+def to_numpy(tensor: Tensor) -> Array:
+    """Return the values, shared with the tensor where it is on the CPU."""
+    array: Array = tensor.detach().cpu().numpy()
+    return array
+
+
+class TorchTraining:
+    """Passes of training on a model and its criterion.
+
+    Args:
+        args: options of the detector.
+        model: the detector.
+        criterion: its losses.
+    """
+
+    def __init__(self, args: Any, model: nn.Module, criterion: nn.Module) -> None:
+        self.args = args
+        self.model = model
+        self.criterion = criterion
+        self.named: Named = [(name or ROOT, module) for name, module in model.named_modules()]
+        self.named += [(f"{CRITERION}.{name}" if name else CRITERION, m) for name, m in criterion.named_modules()]
+
+    def choose(self, batch: Batch) -> dict[str, Array]:
+        """Run the losses, and return the choices and which tensors the total loss has a gradient of."""
+        choices = Choices()
+        wanted: dict[str, Array] = {}
+
+        def note(c: Captured) -> None:
+            if c.tensor.requires_grad and not isinstance(c.tensor, nn.Parameter):
+                wanted[WANTED + gradient_name(c.name)] = np.zeros(0, np.uint8)
+
+        with choosing(self.named, choices), capturing(self.named, self.model, note, split=True):
+            self.run(batch)
+        return {**choices.made, **wanted}
+
+    def losses(self, batch: Batch, emit: EmitEntry) -> None:
+        """Emit predictions, what crosses the criterion's modules, and each loss."""
+        recent = Recent()
+
+        def note(c: Captured) -> None:
+            if of_losses(c.name):
+                emit(Entry(c.name, c.owner, c.source, to_numpy(c.tensor), c.caller, c.inputs, recent.find(c)))
+
+        with torch.no_grad(), capturing(self.named, self.model, note):
+            losses, total = self.run(batch)
+        for name, value in {**losses, "total": total}.items():
+            emit(Entry(f"loss/{name}", CRITERION, "", to_numpy(value)))
+
+    def gradients(self, batch: Batch, given: Mapping[str, Array], split: bool, emit: EmitEntry) -> None:
+        """Emit gradients, those of tensors as the backward pass has them and then those of parameters."""
+        waiting: dict[str, Captured] = {}
+        recent = Recent()
+
+        def note(c: Captured) -> None:
+            name = gradient_name(c.name)
+            if WANTED + name in given and not recent.find(c):
+                waiting[name] = c
+                c.tensor.register_hook(lambda gradient: send(name, gradient))
+
+        def send(name: str, gradient: Tensor) -> None:
+            c = waiting.pop(name)
+            emit(Entry(name, c.owner, c.source, to_numpy(gradient), c.caller, c.inputs))
+
+        self.model.zero_grad(set_to_none=True)
+        imposed = Choices(given if self.args.dtype == "float32" else None)
+        with choosing(self.named, imposed), capturing(self.named, self.model, note, split):
+            _, total = self.run(batch)
+        total.backward()
+        for name, c in list(waiting.items()):
+            # No gradient reached it.
+            send(name, torch.zeros_like(c.tensor))
+        for name, weight in self.model.named_parameters():
+            if weight.requires_grad:
+                gradient = torch.zeros_like(weight) if weight.grad is None else weight.grad
+                emit(Entry(f"grad/{name}", name.rpartition(".")[0] or ROOT, "", to_numpy(gradient)))
+        self.model.zero_grad(set_to_none=True)
+
+    def prepare(self) -> None:
+        """Begin to train."""
+        self.model.train()
+        self.optimizer = optim.build_optimizer(self.model, self.args)
+        self.schedule = optim.build_scheduler(self.optimizer, self.args)
+
+    def step(self, order: Mapping[str, Any], batch: Batch, emit: EmitEntry) -> None:
+        """Take one step of training and emit what it led to."""
+        number, seed = int(order["number"]), int(order["seed"])
+        prefix = f"step{number}"
+        if order["forced"]:
+            shapes = {name: tuple(w.shape) for name, w in self.model.named_parameters() if w.requires_grad}
+            drawn = {name: chance.gradient(seed, number, name, shape) for name, shape in shapes.items()}
+            optim.set_gradients(self.optimizer, {k: v.astype(self.args.dtype) for k, v in drawn.items()})
+        else:
+            with choosing(self.named, Choices(), (seed, number)):
+                losses, total = self.run(batch)
+            optim.backward(self.optimizer, total)
+            for name, value in {**losses, "total": total}.items():
+                emit(Entry(f"{prefix}/loss/{name}", CRITERION, "", to_numpy(value)))
+        norm = optim.clip_grad_norm(self.optimizer, self.args.clip_max_norm)
+        emit(Entry(f"{prefix}/norm", "clip_grad_norm", "", np.asarray(float(norm))))
+        self.optimizer.step()
+        if order["drop"]:
+            self.schedule.step()
+        rates = np.array([group["lr"] for group in self.optimizer.param_groups])
+        emit(Entry(f"{prefix}/lr", "schedule", "", rates))
+        for name, weight in self.model.state_dict().items():
+            emit(Entry(f"{prefix}/param/{name}", "optimizer", "", to_numpy(weight)))
+        if order["forced"]:
+            for name, state in optim.moments(self.optimizer).items():
+                for kind, value in state.items():
+                    emit(Entry(f"{prefix}/{kind}/{name}", "optimizer", "", np.asarray(value)))
+
+    def run(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
+        """Run detector and criterion; the images have gradients, so that every module's output has one."""
+        dtype, device = getattr(torch, self.args.dtype), self.args.device
+        images = [torch.from_numpy(image).to(device=device, dtype=dtype).requires_grad_() for image in batch.images]
+        targets = [
+            {"labels": torch.from_numpy(k).to(device), "boxes": torch.from_numpy(b).to(device=device, dtype=dtype)}
+            for k, b in zip(batch.labels, batch.boxes, strict=True)
+        ]
+        losses = self.criterion(self.model(images), targets)
+        return losses, total_loss(losses, self.criterion.weight_dict)
+
+
+@contextmanager
+def capturing(named: Named, model: nn.Module, note: Any, split: bool = False) -> Iterator[None]:
+    """Hand what crosses modules to ``note``."""
+    recorder = Recorder(
+        named, model.named_parameters(), lambda m: code_of(type(m).forward), TorchTensors(), note, split
+    )
+
+    def leave(module: nn.Module, args: tuple[Any, ...], output: object) -> None:
+        recorder.leave(module, output)
+
+    handles = []
+    for _, module in named:
+        handles.append(module.register_forward_pre_hook(recorder.enter, with_kwargs=True))
+        handles.append(module.register_forward_hook(leave))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def choosing(named: Named, choices: Choices, dropout: tuple[int, int] | None = None) -> Iterator[None]:
+    """Note choices or impose them; with a seed and a step also draw the masks of dropouts."""
+    names = {id(m): name for name, m in named if isinstance(m, (nn.ReLU, nn.MaxPool2d, HungarianMatcher, nn.Dropout))}
+
+    def chosen(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+        label = choices.label(names[id(module)])
+        if isinstance(module, nn.Dropout):
+            if dropout is None or not module.training or module.p == 0:
+                return output
+            mask = torch.from_numpy(chance.keep_mask(*dropout, label, tuple(args[0].shape), module.p))
+            return args[0] * mask.to(args[0]) * (1 / (1 - module.p))
+        if choices.given is None:
+            note_choice(choices, label, module, args[0], output)
+            return output
+        return imposed(choices, label, module, args[0])
+
+    handles = [module.register_forward_hook(chosen) for _, module in named if id(module) in names]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def note_choice(choices: Choices, label: str, module: nn.Module, x: Any, output: Any) -> None:
+    """Note what a module has chosen."""
+    if isinstance(module, HungarianMatcher):
+        choices.note_pairs(label, [(to_numpy(q), to_numpy(o)) for q, o in output])
+    elif isinstance(module, nn.ReLU):
+        choices.note_mask(label, to_numpy(x > 0))
+    else:
+        sizes = module.kernel_size, module.stride, module.padding
+        choices.note_index(label, to_numpy(F.max_pool2d(x, *sizes, return_indices=True)[1]))
+
+
+def imposed(choices: Choices, label: str, module: nn.Module, x: Any) -> Any:
+    """Return the output of a module whose choice is given."""
+    if isinstance(module, HungarianMatcher):
+        return [tuple(torch.from_numpy(part) for part in pair) for pair in choices.pairs(label)]
+    given = torch.from_numpy(choices.choice(label)).to(x.device)
+    if isinstance(module, nn.ReLU):
+        return torch.where(given, x, torch.zeros_like(x))
+    return x.flatten(2).gather(2, given.flatten(2)).reshape(given.shape)

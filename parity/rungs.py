@@ -1,0 +1,72 @@
+"""Rungs of the ladder that compare tensor by tensor, in five runs: two frameworks in two precisions, and a twin."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from parity.frameworks.base import CRITERION
+from parity.policy import Calibrated32, Exact64
+
+# A run is a framework and an arithmetic: a dtype, or the float32 of PyTorch's twin.
+Run = tuple[str, str]
+
+REFERENCE, PORT = "torch", "jittor"
+TRUTH = (REFERENCE, "float64")
+TWIN = (REFERENCE, "float32-twin")
+TWIN_SEEDS = {"float32-twin": 1, "float32-twin2": 2}
+RUNS = (TRUTH, (PORT, "float64"), (REFERENCE, "float32"), TWIN, (PORT, "float32"))
+
+
+def _in_all(name: str) -> tuple[Run, ...]:
+    return RUNS
+
+
+def _in_float64(name: str) -> tuple[Run, ...]:
+    # Aliases part operations that float32 runs as one kernel, so what flows through one module is seen in float64 only.
+    return RUNS[:2] if name.startswith("gradin/") else RUNS
+
+
+@dataclass(frozen=True)
+class Rung:
+    """How a rung judges.
+
+    Attributes:
+        name: of the rung.
+        exact: policy of the float64 comparison.
+        calibrated: policy of the float32 comparison.
+        covers: tells of a module, by name, whether it has to run here.
+        due: tells of a tensor, by name, which runs must have it.
+        scalars: whether a tensor of shape [1] stands for a scalar, which Jittor does not have.
+        symmetric: fraction of the gradient that flows into a module below which one of its gradients counts as zero by
+            symmetry, and is judged absolutely; 0 for never.
+    """
+
+    name: str
+    exact: Exact64
+    calibrated: Calibrated32
+    covers: Callable[[str], bool]
+    due: Callable[[str], tuple[Run, ...]] = _in_all
+    scalars: bool = False
+    symmetric: float = 0.0
+
+
+def layers(exact: Exact64, calibrated: Calibrated32) -> Rung:
+    """Return the layers rung with policies of one's own."""
+    return Rung("layers", exact, calibrated, lambda module: not _of_criterion(module))
+
+
+LOSSES = Rung("losses", Exact64(), Calibrated32(), lambda module: _of_criterion(module), scalars=True)
+GRADIENTS = Rung(
+    "gradients",
+    Exact64(1e-11, by_norm=True),
+    Calibrated32(factor=3),
+    lambda module: False,
+    due=_in_float64,
+    scalars=True,
+    symmetric=1e-12,
+)
+
+
+def _of_criterion(module: str) -> bool:
+    return module.split(".")[0] == CRITERION

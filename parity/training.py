@@ -1,0 +1,74 @@
+"""The losses and gradients rungs: the criterion, and what flows back from the total loss, tensor by tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from parity import rungs
+from parity.choices import WANTED
+from parity.frameworks.base import Batch
+from parity.judge import Judge
+from parity.layers import LayersJob, LayersSession, in_turns, settings_of
+from parity.rungs import TRUTH, Run, Rung
+from parity.trace import Array
+from parity.verdict import LayersVerdict
+
+Progress = Callable[[str, int], None]
+
+
+def silent(run: str, count: int) -> None:
+    """Show no progress."""
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """What to compare.
+
+    Attributes:
+        model: options, weights and fault; its images are not looked at.
+        batch: images and targets.
+    """
+
+    model: LayersJob
+    batch: Batch
+
+
+def compare_losses(session: LayersSession, job: TrainingJob, progress: Progress = silent) -> LayersVerdict:
+    """Compare predictions, the matching, what crosses the criterion's modules, and every loss.
+
+    Raises:
+        InputError: weights, options or targets that cannot be used.
+        WorkerError: a worker died.
+    """
+    session.build(job.model)
+    return _compare(session, job, rungs.LOSSES, {run: {} for run in session.workers}, progress)
+
+
+def compare_gradients(session: LayersSession, job: TrainingJob, progress: Progress = silent) -> LayersVerdict:
+    """Compare the gradients of the total loss with respect to parameters and to what crosses modules.
+
+    The float32 runs follow the choices of the reference's float64 run, see ``parity.choices``.
+
+    Raises:
+        InputError: weights, options or targets that cannot be used.
+        WorkerError: a worker died, or the reference raised.
+    """
+    session.build(job.model)
+    reference = session.workers[TRUTH]
+    reference.ask("choose", job.batch.arrays())
+    choices = reference.answer()
+    wanted = {name: array for name, array in choices.items() if name.startswith(WANTED)}
+    given = {run: wanted if run[1] == "float64" else choices for run in session.workers}
+    return _compare(session, job, rungs.GRADIENTS, given, progress)
+
+
+def _compare(
+    session: LayersSession, job: TrainingJob, rung: Rung, given: Mapping[Run, Mapping[str, Array]], progress: Progress
+) -> LayersVerdict:
+    for run, worker in session.workers.items():
+        worker.ask(rung.name, {**job.batch.arrays(), **given[run]}, split=run[1] == "float64")
+    judge = Judge(rung)
+    for run, entry in in_turns(session.workers, progress):
+        judge.take(run, entry)
+    return judge.verdict(session.workers, settings_of(job.model, session.workers))
