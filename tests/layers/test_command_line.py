@@ -19,6 +19,7 @@ from PIL import Image
 from small_detector import SMALL
 
 import fixtures
+import parity.cli
 import parity.layers
 import weight_convert
 from detr_common import jittor_cuda
@@ -30,8 +31,10 @@ from parity.batch import photograph_batch
 from parity.cli import main
 from parity.client import Worker
 from parity.layers import LayersJob
+from parity.policy import Calibrated32, Exact64
 from parity.provenance import describe_images
 from parity.usage import check_device
+from parity.verdict import Judgement, LayersVerdict
 
 OPTIONS = [part for name, value in SMALL.items() for part in (f"--{name}", str(value))]
 
@@ -71,7 +74,7 @@ def test_json_is_one_object_and_a_planted_fault_is_exit_code_1(
 ) -> None:
     arguments = ["layers", *OPTIONS, "--size", "64", "--json", "--mutant", "layernorm-eps"]
     assert call(monkeypatch, *arguments) == 1
-    verdict = json.loads(capsys.readouterr().out, parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
+    verdict = json.loads(capsys.readouterr().out)
     assert verdict["passed"] is False
     assert verdict["first_divergence"] == "forward/transformer.encoder.layers.1.norm2"
     weights, images = verdict["settings"]["weights"], verdict["settings"]["images"]
@@ -83,6 +86,17 @@ def test_json_is_one_object_and_a_planted_fault_is_exit_code_1(
 def no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is refused must be refused before a worker is started."""
     monkeypatch.setattr(parity.layers, "Worker", lambda *_: pytest.fail("a worker was started"))
+
+
+def test_numbers_that_are_not_finite_are_words_in_json(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    off = Judgement("forward/a", "a", "a.py:1", (3,), None, float("inf"), float("nan"), ("wrong",))
+    verdict = LayersVerdict([off], [], [], [], 1, Exact64(), Calibrated32())
+    monkeypatch.setattr(parity.cli, "run_layers", lambda job: verdict)
+    assert call(monkeypatch, "layers", *OPTIONS, "--size", "64", "--json") == 1
+    said = json.loads(capsys.readouterr().out, parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
+    assert (said["tensors"][0]["ratio"], said["tensors"][0]["ratio_max"]) == ("inf", "nan")
 
 
 @pytest.mark.parametrize(
