@@ -9,14 +9,30 @@ with preserving_random_state():  # which that import would reseed
     from detr_jt.detr import DETR, build_model
     from detr_jt.matcher import HungarianMatcher
     from detr_jt.nested_tensor import NestedTensor, nested_tensor_from_tensor_list
+    from detr_jt.optimizer import (
+        backward,
+        build_optimizer,
+        build_scheduler,
+        clip_grad_norm,
+        gradients,
+        moments,
+        set_gradients,
+    )
 
 __all__ = [
     "DETR",
     "HungarianMatcher",
     "NestedTensor",
     "SetCriterion",
+    "backward",
     "build_model",
+    "build_optimizer",
+    "build_scheduler",
+    "clip_grad_norm",
+    "gradients",
     "load_weights",
+    "moments",
     "nested_tensor_from_tensor_list",
+    "set_gradients",
     "total_loss",
 ]

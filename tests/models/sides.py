@@ -5,6 +5,8 @@ PyTorch runs in the process of the tests; Jittor in one of its own, which is thi
 """
 
 import importlib
+import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -134,6 +136,21 @@ class Jittor(Torch):
         import jittor as jt
 
         jt.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=0.1).step(loss)
+
+
+def observe_both(topic: str, modules: Path, scratch: Path, **inputs: object) -> dict[str, Arrays]:
+    """Run ``observe_TOPIC.observe``, a module in the folder ``modules``, in both; its arrays by framework."""
+    given = {name: np.asarray(value) for name, value in inputs.items()}
+    np.savez(scratch / "inputs.npz", **given)
+    command = [sys.executable, __file__, topic, scratch / "inputs.npz", scratch / "outputs.npz"]
+    environment = os.environ | {"PYTHONPATH": f"{Path(__file__).resolve().parents[2]}{os.pathsep}{modules}"}
+    process = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    assert process.returncode == 0, process.stdout[-2000:] + process.stderr[-6000:]
+    in_torch = importlib.import_module(topic).observe(Torch(), given)
+    with np.load(scratch / "outputs.npz") as outputs:
+        in_jittor = dict(outputs)
+    assert set(in_torch) == set(in_jittor)
+    return {"torch": in_torch, "jittor": in_jittor}
 
 
 def message_of(action: Callable[[], object], *kinds: type[Exception]) -> Array:

@@ -1,0 +1,137 @@
+"""The strict check that a saved optimizer or schedule fits the one that is to go on with it."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from detr_common.errors import InputError
+
+# What every group of AdamW is saved with and what of it is acted upon.
+NUMBERS = ("lr", "eps", "weight_decay")
+MOMENTS = ("exp_avg", "exp_avg_sq")
+# Variants of AdamW that a group may be saved with and that are not continued here.
+VARIANTS = ("amsgrad", "maximize")
+
+_SCHEDULE = ("step_size", "gamma", "base_lrs", "last_epoch", "_step_count", "_last_lr")
+
+
+def check_hyperparameters(**values: float) -> None:
+    """Check learning rates and the like, given by the names of their options.
+
+    Raises:
+        InputError: one is negative or not finite, or ``lr_drop`` is less than an epoch.
+    """
+    for name, value in values.items():
+        if not (math.isfinite(value) and value >= (1 if name == "lr_drop" else 0)):
+            raise InputError(
+                f"--{name} {value}: give a number that is {'at least 1' if name == 'lr_drop' else 'not negative'}"
+            )
+
+
+def check_optimizer_state(state: object, names: Sequence[Sequence[str]], shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Check the state dict of an AdamW, in the layout of ``torch.optim.AdamW.state_dict``.
+
+    Parameters may be without state, as those are that had no step yet.
+
+    Args:
+        state: what was saved.
+        names: for each group the names of its parameters in the optimizer that goes on.
+        shapes: the shape of each parameter by its name.
+
+    Raises:
+        InputError: there are other groups, parameters, shapes or kinds of state; all differences are listed.
+    """
+    if not (isinstance(state, Mapping) and isinstance(state.get("state"), Mapping)):
+        raise InputError('the optimizer state is no dict of "state" and "param_groups", as AdamW.state_dict returns it')
+    groups = state.get("param_groups")
+    if not isinstance(groups, Sequence) or not all(isinstance(g, Mapping) and "params" in g for g in groups):
+        raise InputError('the "param_groups" of the optimizer state are no list of dicts with "params"')
+    saved, needed = ([len(members) for members in each] for each in ([g["params"] for g in groups], names))
+    if saved != needed:
+        raise InputError(
+            f"the optimizer state has {len(saved)} groups of {saved} parameters, this optimizer has {len(needed)} of "
+            f"{needed}; check --lr_backbone, which freezes the backbone at 0, and the options of the model"
+        )
+    problems = [problem for number, group in enumerate(groups) for problem in _group_problems(number, group)]
+    order = [index for group in groups for index in group["params"]]
+    by_index = dict(zip(order, (name for group in names for name in group), strict=True))
+    for index, entry in state["state"].items():
+        if index not in by_index:
+            problems.append(f"state of parameter {index!r}, which is in no group")
+        else:
+            problems += _entry_problems(by_index[index], entry, shapes[by_index[index]])
+    if problems:
+        raise InputError(_listed("the optimizer state does not fit this optimizer", problems))
+
+
+def check_schedule_state(state: object, groups: int) -> None:
+    """Check the state dict of a StepLR, in the layout of ``torch.optim.lr_scheduler.StepLR.state_dict``.
+
+    Raises:
+        InputError: a key is missing, or it is of another number of groups.
+    """
+    missing = [key for key in _SCHEDULE if not (isinstance(state, Mapping) and key in state)]
+    if missing or not isinstance(state, Mapping):
+        raise InputError(
+            f"the state of the learning rate schedule lacks {', '.join(missing)}; StepLR.state_dict has them"
+        )
+    for key in ("base_lrs", "_last_lr"):
+        if np.shape(state[key]) != (groups,):
+            raise InputError(
+                f"the state of the learning rate schedule has {key} = {state[key]}; this optimizer has {groups} groups"
+            )
+
+
+def check_gradients(given: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Check gradients that are to be set by the names of their parameters.
+
+    Raises:
+        InputError: a name is missing or unknown, or a shape differs; all of them are listed.
+    """
+    problems = [f"missing {name} {list(shape)}" for name, shape in shapes.items() if name not in given]
+    problems += [f"unknown {name}" for name in given if name not in shapes]
+    problems += [
+        f"{name} has shape {list(np.shape(value))}, not {list(shapes[name])}"
+        for name, value in given.items()
+        if name in shapes and tuple(np.shape(value)) != shapes[name]
+    ]
+    if problems:
+        raise InputError(_listed("these gradients are not those of the optimizer's parameters", problems))
+
+
+def _group_problems(number: int, group: Mapping[str, Any]) -> list[str]:
+    problems = [
+        f"group {number} has {name} = {group.get(name)!r}" for name in NUMBERS if not _is_number(group.get(name))
+    ]
+    betas = group.get("betas")
+    if not (isinstance(betas, Sequence) and len(betas) == 2 and all(map(_is_number, betas))):
+        problems.append(f"group {number} has betas = {betas!r}")
+    return problems + [f"group {number} has {name}" for name in VARIANTS if group.get(name)]
+
+
+def _entry_problems(name: str, entry: object, shape: tuple[int, ...]) -> list[str]:
+    if not isinstance(entry, Mapping) or set(entry) != {"step", *MOMENTS}:
+        kinds = ", ".join(map(str, entry)) if isinstance(entry, Mapping) else repr(entry)
+        return [f"{name} has state {kinds or 'nothing'}, not step, {', '.join(MOMENTS)}"]
+    problems = [
+        f"{key} of {name} has shape {list(np.shape(entry[key]))}, the parameter has {list(shape)}"
+        for key in MOMENTS
+        if tuple(np.shape(entry[key])) != shape
+    ]
+    if not _is_number(entry["step"]):
+        problems.append(f"step of {name} is {entry['step']!r}")
+    return problems
+
+
+def _is_number(value: Any) -> bool:
+    if value is None or isinstance(value, (str, bytes)) or math.prod(np.shape(value)) != 1:
+        return False
+    number = float(value)
+    return math.isfinite(number) and number >= 0
+
+
+def _listed(what: str, problems: Sequence[str]) -> str:
+    shown = "\n  ".join(problems[:20]) + ("" if len(problems) <= 20 else f"\n  and {len(problems) - 20} more")
+    return f"{what} in {len(problems)} places:\n  {shown}"
