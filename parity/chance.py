@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+Array = npt.NDArray[Any]
 
 
 def keep_mask(seed: int, step: int, module: str, shape: tuple[int, ...], p: float) -> npt.NDArray[np.bool_]:
@@ -33,6 +37,19 @@ def gradient(seed: int, step: int, parameter: str, shape: tuple[int, ...]) -> np
     kind = generator.random(shape)
     values = np.where(kind < 0.05, 0.0, np.where(kind < 0.1, values * 1e-12, values))
     return np.asarray(values, dtype=np.float32)
+
+
+def norms(gradients: Mapping[str, Array]) -> list[float]:
+    """Return the 2-norm of each gradient, in the order of their names."""
+    return [math.sqrt(float(np.sum(np.square(gradients[name], dtype=np.float64)))) for name in sorted(gradients)]
+
+
+def clipped(gradients: Mapping[str, Array], max_norm: float) -> dict[str, Array]:
+    """Return gradients scaled down to a common 2-norm of ``max_norm`` where theirs is larger; 0 leaves them."""
+    norm = math.hypot(*norms(gradients))
+    if not 0 < max_norm < norm:
+        return dict(gradients)
+    return {name: value * value.dtype.type(max_norm / norm) for name, value in gradients.items()}
 
 
 def _generator(*key: Any) -> np.random.Generator:

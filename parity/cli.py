@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json as json_module
-import math
-import os
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -17,8 +15,6 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from detr_common.errors import InputError
 from fixtures.pictures import PAIR
@@ -28,14 +24,15 @@ from parity.batch import photograph_batch
 from parity.client import WorkerError
 from parity.doctor import doctor_command
 from parity.gotchas.cli import gotchas_command
+from parity.ladder_cli import COMMANDS, progress_bars
 from parity.layers import LayersJob, compare_layers
 from parity.mutants import CATALOGUE
+from parity.output import PROGRAM, Output, plain
 from parity.overhead import measure_overhead
 from parity.provenance import describe_inputs
 from parity.report import print_layers, print_mutants
 from parity.verdict import LayersVerdict
 
-PROGRAM = "python -m parity"
 EXIT_CODES = """\b
 Exit code: 0 all agree; 1 a mismatch; 2 wrong usage, unusable input or nothing
 compared; 3 a worker process died or could not do its part: no verdict."""
@@ -55,13 +52,12 @@ app.command("doctor")(doctor_command)
 app.command("gotchas")(gotchas_command)
 
 
-class Output(Console):
-    """Standard output; a reader that leaves early, as ``head`` does, silences it and changes no exit code."""
-
-    def on_broken_pipe(self) -> None:
-        """Send the rest nowhere."""
-        self.quiet = True
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+for _name, _command in COMMANDS.items():
+    app.command(
+        _name,
+        context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+        epilog="\b\n" + usage.options_help() + "\n\n" + EXIT_CODES,
+    )(_command)
 
 
 @app.command(
@@ -116,7 +112,7 @@ def layers_command(
             raise typer.Exit(0 if overhead.unchanged else 1)
         verdict = run_layers(job)
     if json:
-        Output().out(json_module.dumps(_plain(verdict.as_dict()), indent=1, allow_nan=False), highlight=False)
+        Output().out(json_module.dumps(plain(verdict.as_dict()), indent=1, allow_nan=False), highlight=False)
     else:
         print_layers(verdict, Output(), show, usage.command_line(["parity", *sys.argv[1:]]))
     raise typer.Exit(exit_code(verdict))
@@ -150,32 +146,9 @@ def _check_mutant(mutant: str, args: argparse.Namespace) -> None:
             raise InputError(f"{mutant}: changes nothing in this model; add {flag}")
 
 
-def _plain(value: Any) -> Any:
-    """Return data that strict JSON can hold: numbers that are not finite become words."""
-    if isinstance(value, dict):
-        return {key: _plain(part) for key, part in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(part) for part in value]
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def run_layers(job: LayersJob) -> LayersVerdict:
     """Run the layers rung with a progress bar on a terminal."""
-    columns = (
-        TextColumn("{task.description:<16}"),
-        BarColumn(),
-        TextColumn("{task.completed} tensors"),
-        TimeElapsedColumn(),
-    )
-    errors = Console(stderr=True)
-    with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as bars:
-        tasks: dict[str, TaskID] = {}
-
-        def progress(run: str, count: int) -> None:
-            if run not in tasks:
-                tasks[run] = bars.add_task(run, total=None)
-            bars.update(tasks[run], completed=count)
-
+    with progress_bars() as progress:
         return compare_layers(job, progress)
 
 

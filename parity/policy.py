@@ -23,6 +23,11 @@ class Exact64:
     bound: float = 1e-12
     by_norm: bool = False
 
+    @property
+    def of(self) -> str:
+        """What an error is a fraction of."""
+        return "norm" if self.by_norm else "scale"
+
     def size(self, error: Error) -> float:
         """Return the error as this policy takes it."""
         return error.rel_l2 if self.by_norm else error.relative
@@ -33,8 +38,7 @@ class Exact64:
 
     def complaint(self, error: Error) -> str:
         """Say what is wrong with an error that is not accepted."""
-        of = "norm" if self.by_norm else "scale"
-        return f"float64 error is {self.size(error):.3g} of the {of}, above {self.bound:g}"
+        return f"float64 error is {self.size(error):.3g} of the {self.of}, above {self.bound:g}"
 
 
 @dataclass(frozen=True)
@@ -94,12 +98,14 @@ class Steps:
 
     Attributes:
         ulps: by dtype, how many units in the last place a step may add where both take the same gradients.
+        norm: largest float64 error of a clip norm as a fraction of it.
         bound: largest float64 error of a tensor as a fraction of its scale, where each takes its own gradients.
         factor: how many times as far as PyTorch's twins the port's float32 run may be from PyTorch's.
         floor_ulps: distances count as no smaller than this, in units of float32 rounding.
     """
 
     ulps: tuple[tuple[str, float], ...] = (("float64", 2.0), ("float32", 4.0))
+    norm: float = 1e-12
     bound: float = 1e-9
     factor: float = 2.0
     floor_ulps: float = 4.0

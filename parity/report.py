@@ -26,7 +26,7 @@ def print_layers(verdict: LayersVerdict, console: Console, show: str = "", comma
         show: a module whose tensors are all listed, in execution order, instead of the tables; empty for none.
         command: the command that was run, to which the next one adds.
     """
-    _say(console, f"{_word(verdict)}  layers: {_coverage(verdict)}")
+    _say(console, f"{_word(verdict)}  {verdict.rung}: {_coverage(verdict)}")
     _print_gaps(verdict, console)
     if show:
         chosen = [j for j in verdict.judgements if (j.owner + ".").startswith(show + ".")]
@@ -63,13 +63,15 @@ def _coverage(verdict: LayersVerdict) -> str:
     return (
         f"{verdict.compared} of {_count(total, 'tensor')} compared in {_count(verdict.modules, 'module')}, "
         f"{len(verdict.missing)} missing, {len(verdict.unexpected)} unexpected, {idle} idle"
+        + (f", {len(verdict.absolute)} judged absolutely" if verdict.absolute else "")
     )
 
 
 def _figures(verdict: LayersVerdict) -> str:
     ratio, single = _ratio(verdict.worst_ratio), _ratio(verdict.worst_ratio_max)
     return (
-        f"float64: worst error {verdict.worst64:.2g} of the tensor's scale (bound {verdict.exact.bound:g})\n"
+        f"float64: worst error {verdict.worst64:.2g} of the tensor's {verdict.exact.of} "
+        f"(bound {verdict.exact.bound:g})\n"
         f"float32: worst {ratio} times PyTorch's own error (bound {verdict.calibrated.factor:g}), "
         f"single elements {single} (bound {verdict.calibrated.factor_max:g})"
     )
@@ -101,6 +103,7 @@ def _print_gaps(verdict: LayersVerdict, console: Console) -> None:
         ("Only Jittor has", verdict.unexpected),
         ("Idle or one-sided module", verdict.idle),
         ("A mask that is the same everywhere (run a batch of unequal sizes)", verdict.unexercised),
+        ("Zero by symmetry, judged absolutely", verdict.absolute),
         ("Sent twice, so two modules seem to have one name", verdict.doubled),
     ):
         for name in list(names)[:ROWS]:
@@ -128,7 +131,10 @@ def _module_table(verdict: LayersVerdict) -> Table:
         groups.setdefault(".".join(judgement.owner.split(".")[:GROUP_DEPTH]), []).append(judgement)
     table = Table("", "module", "tensors", "float64 error", "float32 ratio", title="Module by module")
     for name, group in groups.items():
-        error, ratio = _worst(j.error64.relative for j in group if j.error64), _worst(j.ratio for j in group)
+        error, ratio = (
+            _worst(verdict.exact.size(j.error64) for j in group if j.error64 and not j.absolute),
+            _worst(j.ratio for j in group),
+        )
         table.add_row(_mark(all(group)), escape(name), str(len(group)), f"{error:.1e}", _ratio(ratio))
     return table
 

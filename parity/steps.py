@@ -14,7 +14,7 @@ from parity.client import Worker
 from parity.frameworks.base import Batch
 from parity.layers import LayersJob, LayersSession, in_turns, settings_of
 from parity.metrics import measure, ulps_apart
-from parity.policy import ULP32, Steps
+from parity.policy import ULP32, Calibrated32, Steps
 from parity.rungs import PORT, REFERENCE, TRUTH, TWIN, Run
 from parity.steps_verdict import Finding, FreeStep, StepsVerdict
 from parity.trace import Array, Entry
@@ -129,6 +129,9 @@ class _Comparison:
 
     def _judge_forced(self, versions: Versions, steps: int) -> None:
         self.compared["forced"] += 1
+        if versions[TRUTH].name.endswith("/norm"):
+            self._judge_norms(versions)
+            return
         for dtype, (port, reference) in PAIRS.items():
             value, truth = _alike(versions[port].array, versions[reference].array)
             entry = versions[port]
@@ -139,6 +142,21 @@ class _Comparison:
             if apart > allowed:
                 problem = f"{dtype}: {apart:.3g} units in the last place apart, above {allowed:g}"
                 self.findings.append(Finding(entry.name, entry.owner, problem, apart / allowed))
+
+    def _judge_norms(self, versions: Versions) -> None:
+        """Judge norms, which both sum up in an order of their own, and which float32 sums up in rounding errors."""
+        truth, entry = versions[TRUTH].array, versions[PORT, "float64"]
+        exact = measure(entry.array, truth)
+        reference, port = (measure(versions[side, "float32"].array, truth) for side in (REFERENCE, PORT))
+        self.ulps["float64"]["norm"] = max(self.ulps["float64"].get("norm", 0.0), exact.relative / 2.0**-53)
+        self.ulps["float32"]["norm"] = max(self.ulps["float32"].get("norm", 0.0), port.relative / ULP32)
+        if exact.relative > self.policy.norm:
+            problem = f"float64 error is {exact.relative:.3g} of the norm, above {self.policy.norm:g}"
+            self.findings.append(Finding(entry.name, entry.owner, problem, exact.relative / self.policy.norm))
+        elif not Calibrated32(factor_max=self.policy.factor).accepts(port, reference):
+            ratio, _ = Calibrated32().ratios(port, reference)
+            problem = f"float32 error is {ratio:.3g} times the reference's own, above {self.policy.factor:g}"
+            self.findings.append(Finding(entry.name, entry.owner, problem, ratio / self.policy.factor))
 
     def _judge_free(self, versions: Versions, tally: _Tally) -> None:
         self.compared["free"] += 1

@@ -133,7 +133,8 @@ class LayersVerdict:
         """Return the judgements, failed ones first, each group by its nearness to its bound."""
 
         def nearness(judgement: Judgement) -> tuple[bool, float]:
-            exact = self.exact.size(judgement.error64) / self.exact.bound if judgement.error64 else 0.0
+            judged = judgement.error64 is not None and not judgement.absolute
+            exact = self.exact.size(judgement.error64) / self.exact.bound if judged and judgement.error64 else 0.0
             size = judgement.error64.size if judgement.error64 else 0
             return bool(judgement.problems), max(exact, (judgement.ratio or 0.0) / self.calibrated.bound(size))
 

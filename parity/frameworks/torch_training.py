@@ -130,18 +130,23 @@ class TorchTraining:
         """Take one step of training and emit what it led to."""
         number, seed = int(order["number"]), int(order["seed"])
         prefix = f"step{number}"
+        drawn: dict[str, Array] = {}
         if order["forced"]:
             shapes = {name: tuple(w.shape) for name, w in self.model.named_parameters() if w.requires_grad}
             drawn = {name: chance.gradient(seed, number, name, shape) for name, shape in shapes.items()}
-            optim.set_gradients(self.optimizer, {k: v.astype(self.args.dtype) for k, v in drawn.items()})
+            optim.set_gradients(self.optimizer, drawn)
         else:
             with choosing(self.named, Choices(), (seed, number)):
                 losses, total = self.run(batch)
             optim.backward(self.optimizer, total)
             for name, value in {**losses, "total": total}.items():
                 emit(Entry(f"{prefix}/loss/{name}", CRITERION, "", to_numpy(value)))
-        norm = optim.clip_grad_norm(self.optimizer, self.args.clip_max_norm)
-        emit(Entry(f"{prefix}/norm", "clip_grad_norm", "", np.asarray(float(norm))))
+        norm = float(optim.clip_grad_norm(self.optimizer, self.args.clip_max_norm))
+        left = {name: to_numpy(value) for name, value in optim.gradients(self.optimizer).items()}
+        emit(Entry(f"{prefix}/norm", "clip_grad_norm", "", np.array([norm, *chance.norms(left)], self.args.dtype)))
+        if drawn:
+            # Clipped alike on both sides, so that the optimizers are given the same numbers to the last digit.
+            optim.set_gradients(self.optimizer, chance.clipped(drawn, self.args.clip_max_norm))
         self.optimizer.step()
         if order["drop"]:
             self.schedule.step()
@@ -152,7 +157,8 @@ class TorchTraining:
         if order["forced"]:
             for name, state in optim.moments(self.optimizer).items():
                 for kind, value in state.items():
-                    emit(Entry(f"{prefix}/{kind}/{name}", "optimizer", "", np.asarray(value)))
+                    array = np.asarray(value, np.float64 if kind == "step" else None).reshape(-1)
+                    emit(Entry(f"{prefix}/{kind}/{name}", "optimizer", "", array))
 
     def run(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
         """Run detector and criterion; the images have gradients, so that every module's output has one."""

@@ -1,0 +1,118 @@
+"""The ladder: the rungs in their order, on one set of workers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import fixtures
+from parity.frameworks.base import Batch
+from parity.layers import LayersJob, LayersSession
+from parity.policy import Steps
+from parity.steps import StepsJob, compare_steps, mirrored
+from parity.steps_verdict import StepsVerdict
+from parity.training import Progress, TrainingJob, compare_gradients, compare_losses
+from parity.verdict import LayersVerdict
+
+RUNGS = ("layers", "losses", "gradients", "steps")
+
+Verdict = LayersVerdict | StepsVerdict
+
+
+@dataclass(frozen=True)
+class LadderJob:
+    """What to compare.
+
+    Attributes:
+        model: options, weights, photographs and fault.
+        batch: photographs with their targets, for all rungs but layers.
+        forced: steps on drawn gradients.
+        free: steps of training.
+        seed: of drawn gradients and dropout masks.
+        rungs: those that are wanted.
+    """
+
+    model: LayersJob
+    batch: Batch
+    forced: int = 4
+    free: int = 10
+    seed: int = 0
+    rungs: tuple[str, ...] = RUNGS
+
+
+@dataclass(frozen=True)
+class LadderVerdict:
+    """Truthy if every rung that was wanted ran and passed.
+
+    Attributes:
+        wanted: names of the rungs.
+        verdicts: of those that ran.
+    """
+
+    wanted: Sequence[str]
+    verdicts: Sequence[Verdict]
+
+    def __bool__(self) -> bool:
+        return bool(self.wanted) and not self.left_out and all(self.verdicts)
+
+    @property
+    def left_out(self) -> list[str]:
+        """Rungs that were wanted and did not run."""
+        ran = [verdict.rung for verdict in self.verdicts]
+        return [rung for rung in self.wanted if rung not in ran]
+
+    @property
+    def compared(self) -> int:
+        """Number of comparisons; 0 if any rung compared nothing."""
+        counts = [verdict.compared for verdict in self.verdicts]
+        return sum(counts) if counts and all(counts) else 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return everything as plain data, for ``--json``."""
+        return {
+            "passed": bool(self),
+            "left_out": self.left_out,
+            "rungs": {verdict.rung: verdict.as_dict() for verdict in self.verdicts},
+        }
+
+
+def training_batch(size: int) -> Batch:
+    """Return three annotated photographs of unequal size; on the last there is nothing.
+
+    Raises:
+        InputError: ``size`` is less than the backbone can take.
+    """
+    images, targets = fixtures.training_batch(size)
+    return Batch(images, [target["labels"] for target in targets], [target["boxes"] for target in targets])
+
+
+def climb(
+    session: LayersSession, job: LadderJob, progress: Progress, done: Callable[[Verdict], None] = lambda _: None
+) -> LadderVerdict:
+    """Run the rungs one after another; one that fails does not keep the next from running.
+
+    Args:
+        session: the workers.
+        job: what to compare.
+        progress: called with a run's label and the number of its tensors received.
+        done: called with the verdict of each rung.
+
+    Raises:
+        InputError: weights, options or targets that cannot be used.
+        WorkerError: a worker died.
+    """
+    training = TrainingJob(replace(job.model, keep=None, show=""), job.batch)
+    both = job.batch, mirrored(job.batch)
+    steps = StepsJob(training.model, both, job.forced, job.free, seed=job.seed, policy=Steps())
+    run: dict[str, Callable[[], Verdict]] = {
+        "layers": lambda: session.compare(job.model, progress),
+        "losses": lambda: compare_losses(session, training, progress),
+        "gradients": lambda: compare_gradients(session, training, progress),
+        "steps": lambda: compare_steps(session, steps, progress),
+    }
+    verdicts = []
+    for rung in job.rungs:
+        verdicts.append(run[rung]())
+        done(verdicts[-1])
+    return LadderVerdict(job.rungs, verdicts)
