@@ -28,6 +28,11 @@ class Choices:
         self.made: dict[str, Array] = {}
         self._calls: Counter[str] = Counter()
 
+    @classmethod
+    def given_in(cls, arrays: Mapping[str, Array]) -> Choices:
+        """Impose the choices that are among arrays; where there are none, the pass makes its own."""
+        return cls(arrays if any(name.startswith(("mask/", "index/")) for name in arrays) else None)
+
     def label(self, module: str) -> str:
         """Return the name of a module's next call."""
         count = self._calls[module]

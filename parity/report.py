@@ -68,12 +68,13 @@ def _coverage(verdict: LayersVerdict) -> str:
 
 
 def _figures(verdict: LayersVerdict) -> str:
-    ratio, single = _ratio(verdict.worst_ratio), _ratio(verdict.worst_ratio_max)
+    ratio, single, most = _ratio(verdict.worst_ratio), _ratio(verdict.worst_ratio_max), verdict.calibrated.most
     return (
         f"float64: worst error {verdict.worst64:.2g} of the tensor's {verdict.exact.of} "
         f"(bound {verdict.exact.bound:g})\n"
         f"float32: worst {ratio} times PyTorch's own error (bound {verdict.calibrated.factor:g}), "
         f"single elements {single} (bound {verdict.calibrated.factor_max:g})"
+        + (f", 95 of 100 tensors {_ratio(verdict.typical_ratio)} (bound {most:g})" if math.isfinite(most) else "")
     )
 
 
@@ -90,6 +91,7 @@ def _conclusion(verdict: LayersVerdict) -> str:
             (len(verdict.idle), "idle or one-sided module"),
             (len(verdict.unexercised), "uniform mask"),
             (len(verdict.doubled), "doubled name"),
+            (int(verdict.typical_ratio > verdict.calibrated.most), "typical float32 error above its bound"),
             (len(verdict.crashes), "traceback"),
         )
         if number

@@ -60,7 +60,7 @@ LOSSES = Rung("losses", Exact64(), Calibrated32(), lambda module: _of_criterion(
 GRADIENTS = Rung(
     "gradients",
     Exact64(1e-11, by_norm=True),
-    Calibrated32(factor=3),
+    Calibrated32(factor=8, factor_max=16, most=3),
     lambda module: False,
     due=_in_float64,
     scalars=True,

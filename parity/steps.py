@@ -185,10 +185,9 @@ class _Comparison:
             self.loss_envelope,
         )
         self.steps.append(step)
-        for what, ratio in (("parameters are", step.ratio), ("loss is", step.loss_ratio)):
-            if ratio > self.policy.factor:
-                problem = f"float32 {what} {ratio:.3g} times as far from PyTorch's as the twins"
-                self.findings.append(Finding(f"step{number}", "training", problem, ratio / self.policy.factor))
+        if step.ratio > self.policy.factor:
+            problem = f"float32 parameters are {step.ratio:.3g} times as far from PyTorch's as the twins"
+            self.findings.append(Finding(f"step{number}", "training", problem, step.ratio / self.policy.factor))
 
     def verdict(self, settings: dict[str, Any]) -> StepsVerdict:
         job = self.job

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -74,7 +75,8 @@ class LayersVerdict:
 
     def __bool__(self) -> bool:
         gaps = self.idle or self.unexercised or self.doubled or self.crashes
-        return self.compared > 0 and not gaps and all(self.judgements)
+        typical = self.typical_ratio <= self.calibrated.most
+        return self.compared > 0 and not gaps and typical and all(self.judgements)
 
     @property
     def compared(self) -> int:
@@ -119,6 +121,12 @@ class LayersVerdict:
         return max((j.ratio for j in large if j.ratio is not None), default=0.0)
 
     @property
+    def typical_ratio(self) -> float:
+        """Float32 ratio of norms that 95 of 100 tensors keep."""
+        ratios = sorted(j.ratio for j in self.judgements if j.ratio is not None and not j.absolute)
+        return ratios[math.ceil(0.95 * len(ratios)) - 1] if ratios else 0.0
+
+    @property
     def worst_ratio_max(self) -> float:
         """Largest float32 ratio of single elements, and of norms of small tensors."""
         elements = [j.ratio_max for j in self.judgements if j.ratio_max is not None]
@@ -156,6 +164,7 @@ class LayersVerdict:
             "doubled": list(self.doubled),
             "crashes": list(self.crashes),
             "worst_float64": self.worst64,
+            "typical_float32_ratio": self.typical_ratio,
             "worst_float32_ratio": self.worst_ratio,
             "worst_float32_ratio_max": self.worst_ratio_max,
             "policy": {"exact": asdict(self.exact), "calibrated": asdict(self.calibrated)},

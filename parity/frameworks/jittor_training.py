@@ -109,7 +109,7 @@ class JittorTraining:
             if WANTED + gradient_name(c.name) in given and not recent.find(c) and window.holds(c.tensor.nbytes):
                 events.append(c)
 
-        imposed = Choices(given if self.args.dtype == "float32" else None)
+        imposed = Choices.given_in(given)
         with choosing(self.named, imposed), capturing(self.named, self.model, note, split):
             _, total = self.run(batch)
         return events, total

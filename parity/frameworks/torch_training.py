@@ -107,7 +107,7 @@ class TorchTraining:
             emit(Entry(name, c.owner, c.source, to_numpy(gradient), c.caller, c.inputs))
 
         self.model.zero_grad(set_to_none=True)
-        imposed = Choices(given if self.args.dtype == "float32" else None)
+        imposed = Choices.given_in(given)
         with choosing(self.named, imposed), capturing(self.named, self.model, note, split):
             _, total = self.run(batch)
         total.backward()
