@@ -54,7 +54,8 @@ def compare_steps(session: LayersSession, job: StepsJob, progress: Progress = si
     """Train both models and compare parameters, moments, learning rates, clip norms and losses after every step.
 
     First forced: both optimizers are given the same drawn gradients. Then free: each trains on its own, with the same
-    batches and dropout masks, beside two twins of PyTorch's float32 run.
+    batches and dropout masks, beside two twins of PyTorch's float32 run. The float32 runs follow the choices of the
+    reference's float64 run (``parity.choices``): one query that is matched otherwise sends a run on another way.
 
     Raises:
         InputError: weights, options or targets that cannot be used.
@@ -111,12 +112,17 @@ class _Comparison:
     def _step(self, workers: Mapping[Run, Worker], number: int, forced: bool, progress: Progress) -> Iterator[Versions]:
         """Have all workers take a step; yield what all have, and note what only some have."""
         job = self.job
-        batch = Batch((), (), ()) if forced else job.batches[number % len(job.batches)]
-        for worker in workers.values():
-            drop = number + 1 == job.drop
-            worker.ask("step", batch.arrays(), number=number, seed=job.seed, forced=forced, drop=drop)
-        waiting: dict[str, Versions] = {}
-        for run, entry in in_turns(dict(workers), progress):
+        arrays = {} if forced else job.batches[number % len(job.batches)].arrays()
+        order = {"number": number, "seed": job.seed, "forced": forced, "drop": number + 1 == job.drop}
+        # The reference goes first, since the float32 runs follow its choices.
+        workers[TRUTH].ask("step", arrays, **order)
+        of_truth = list(workers[TRUTH].entries())
+        choices = {} if forced else workers[TRUTH].results
+        others = {run: worker for run, worker in workers.items() if run != TRUTH}
+        for run, worker in others.items():
+            worker.ask("step", arrays if run[1] == "float64" else {**arrays, **choices}, **order)
+        waiting: dict[str, Versions] = {entry.name: {TRUTH: entry} for entry in of_truth}
+        for run, entry in in_turns(others, progress):
             versions = waiting.setdefault(entry.name, {})
             versions[run] = entry
             if len(versions) == len(workers):

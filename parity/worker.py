@@ -87,7 +87,7 @@ def _run(adapter: Adapter, request: dict[str, Any], arrays: dict[str, Array], em
         case "prepare":
             adapter.prepare()
         case "step":
-            adapter.step(request, batch, emit)
+            return adapter.step(request, batch, arrays, emit)
         case unknown:
             raise ValueError(f"no such request: {unknown}")
     return {}

@@ -114,14 +114,20 @@ class Adapter(Protocol):
     def prepare(self) -> None:
         """Put the detector in training mode, with a new optimizer and a new schedule of learning rates."""
 
-    def step(self, order: Mapping[str, Any], batch: Batch, emit: EmitEntry) -> None:
+    def step(
+        self, order: Mapping[str, Any], batch: Batch, given: Mapping[str, Array], emit: EmitEntry
+    ) -> dict[str, Array]:
         """Take one step of training.
 
         Args:
             order: ``number``, from 0; ``seed`` of the dropout masks; ``forced``, whether the gradients are drawn
                 (``parity.chance``) and not computed; ``drop``, whether the schedule moves on afterwards.
             batch: what to train on, unless the gradients are drawn.
+            given: choices to impose, if there are any in it.
             emit: receives ``step0/...``: losses, clip norm, learning rates, parameters; when forced, moments as well.
+
+        Returns:
+            The choices that it made itself.
         """
 
 

@@ -19,7 +19,7 @@ from jittor import nn
 from parity.capture import Captured, Recent, RecentArrays, Window
 from parity.frameworks.base import POSTPROCESS, Array, Batch, EmitEntry, flatten_results
 from parity.frameworks.jittor_training import HELD_BYTES, JittorTraining, capturing
-from parity.mutants.layers import plant
+from parity.mutants.port import plant, unplant
 from parity.trace import Entry
 
 
@@ -42,6 +42,7 @@ class JittorAdapter:
         """Build the detector in evaluation mode and load weights into it."""
         if twin:
             raise ValueError("only PyTorch has a twin, which measures its own noise")
+        unplant()
         self.args = args
         self.model, criterion, self.postprocessors = detr_jt.build_model(args)
         # Not eval(), which stops every gradient for good.
@@ -85,9 +86,11 @@ class JittorAdapter:
         """Begin to train."""
         self.training.prepare()
 
-    def step(self, order: Mapping[str, Any], batch: Batch, emit: EmitEntry) -> None:
+    def step(
+        self, order: Mapping[str, Any], batch: Batch, given: Mapping[str, Array], emit: EmitEntry
+    ) -> dict[str, Array]:
         """Take one step of training."""
-        self.training.step(order, batch, emit)
+        return self.training.step(order, batch, given, emit)
 
     def _named_modules(self) -> list[tuple[str, nn.Module]]:
         return [*self.training.named, (POSTPROCESS, self.postprocessors["bbox"])]

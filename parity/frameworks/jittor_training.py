@@ -144,17 +144,20 @@ class JittorTraining:
         self.optimizer = optim.build_optimizer(self.model, self.args)
         self.schedule = optim.build_scheduler(self.optimizer, self.args)
 
-    def step(self, order: Mapping[str, Any], batch: Batch, emit: EmitEntry) -> None:
-        """Take one step of training and emit what it led to."""
+    def step(
+        self, order: Mapping[str, Any], batch: Batch, given: Mapping[str, Array], emit: EmitEntry
+    ) -> dict[str, Array]:
+        """Take one step of training, emit what it led to and return the choices it made."""
         number, seed = int(order["number"]), int(order["seed"])
         prefix = f"step{number}"
         drawn: dict[str, Array] = {}
+        choices = Choices.given_in(given)
         if order["forced"]:
             shapes = {name: tuple(w.shape) for name, w in self.model.named_parameters() if not w.is_stop_grad()}
             drawn = {name: chance.gradient(seed, number, name, shape) for name, shape in shapes.items()}
             optim.set_gradients(self.optimizer, drawn)
         else:
-            with choosing(self.named, Choices(), (seed, number)):
+            with choosing(self.named, choices, (seed, number)):
                 losses, total = self.run(batch)
             optim.backward(self.optimizer, total)
             for name, value in {**losses, "total": total}.items():
@@ -177,6 +180,7 @@ class JittorTraining:
                 for kind, value in state.items():
                     array = np.asarray(value, np.float64 if kind == "step" else None).reshape(-1)
                     emit(Entry(f"{prefix}/{kind}/{name}", "optimizer", "", array))
+        return choices.made
 
     def run(self, batch: Batch) -> tuple[dict[str, Var], Var]:
         """Run detector and criterion."""

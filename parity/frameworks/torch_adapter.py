@@ -83,9 +83,11 @@ class TorchAdapter:
         """Begin to train."""
         self.training.prepare()
 
-    def step(self, order: Mapping[str, Any], batch: Batch, emit: EmitEntry) -> None:
+    def step(
+        self, order: Mapping[str, Any], batch: Batch, given: Mapping[str, Array], emit: EmitEntry
+    ) -> dict[str, Array]:
         """Take one step of training."""
-        self.training.step(order, batch, emit)
+        return self.training.step(order, batch, given, emit)
 
     def _named_modules(self) -> list[tuple[str, nn.Module]]:
         return [*self.training.named, (POSTPROCESS, self.postprocessors["bbox"])]
