@@ -6,7 +6,6 @@ could not do its part, so that there is no verdict.
 
 from __future__ import annotations
 
-import argparse
 import json as json_module
 import sys
 import tempfile
@@ -26,11 +25,11 @@ from parity.doctor import doctor_command
 from parity.gotchas.cli import gotchas_command
 from parity.ladder_cli import COMMANDS, progress_bars
 from parity.layers import LayersJob, compare_layers
-from parity.mutants import CATALOGUE
+from parity.mutants_cli import mutants_command
 from parity.output import PROGRAM, Output, plain
 from parity.overhead import measure_overhead
 from parity.provenance import describe_inputs
-from parity.report import print_layers, print_mutants
+from parity.report import print_layers
 from parity.verdict import LayersVerdict
 
 EXIT_CODES = """\b
@@ -50,6 +49,7 @@ app = typer.Typer(
 )
 app.command("doctor")(doctor_command)
 app.command("gotchas")(gotchas_command)
+app.command("mutants", epilog=EXIT_CODES)(mutants_command)
 
 
 for _name, _command in COMMANDS.items():
@@ -94,7 +94,7 @@ def layers_command(
     usage.check_excluding(("--keep", keep), ("--bench", bench))
     if jittor_weights and not weights:
         raise InputError("--jittor-weights: give PyTorch's checkpoint too, with --weights")
-    _check_mutant(mutant, args)
+    usage.check_mutant(mutant, args, ("layers",))
     usage.check_device(args.device)
     check(args)
     usage.check_file("--weights", weights)
@@ -126,24 +126,6 @@ def demo_command(
     """Convert a DETR-R50 checkpoint and compare both detectors layer by layer on two photographs."""
     verdict = demo.run(out, size, Output(), run_layers)
     raise typer.Exit(exit_code(verdict))
-
-
-@app.command("mutants")
-def mutants_command() -> None:
-    """List the known faults that layers --mutant NAME plants in the Jittor model."""
-    print_mutants(CATALOGUE.values(), Output())
-
-
-def _check_mutant(mutant: str, args: argparse.Namespace) -> None:
-    """Refuse a fault that is not there, or that changes nothing in this model, since its pass would say nothing."""
-    if mutant and mutant not in CATALOGUE:
-        hint = usage.did_you_mean(mutant, CATALOGUE)
-        raise InputError(f"--mutant {mutant}: no such fault{hint}; {PROGRAM} mutants lists them all")
-    options = CATALOGUE[mutant].options if mutant else {}
-    for name, value in options.items():
-        if name in ("dilation", "position_embedding") and getattr(args, name) != value:
-            flag = f"--{name}" if value is True else f"--{name} {value}"
-            raise InputError(f"{mutant}: changes nothing in this model; add {flag}")
 
 
 def run_layers(job: LayersJob) -> LayersVerdict:

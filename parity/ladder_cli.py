@@ -21,7 +21,6 @@ from parity import demo, training, usage
 from parity.batch import photograph_batch
 from parity.ladder import RUNGS, LadderJob, LadderVerdict, Verdict, climb, training_batch
 from parity.layers import LayersJob, LayersSession
-from parity.mutants import CATALOGUE
 from parity.output import PROGRAM, Output, plain
 from parity.provenance import describe_inputs
 from parity.report import print_layers
@@ -123,9 +122,7 @@ def _run(
     usage.check_excluding(("--json", json), ("--show", show))
     if jittor_weights and not weights:
         raise InputError("--jittor-weights: give PyTorch's checkpoint too, with --weights")
-    if mutant and mutant not in CATALOGUE:
-        hint = usage.did_you_mean(mutant, CATALOGUE)
-        raise InputError(f"--mutant {mutant}: no such fault{hint}; {PROGRAM} mutants lists them all")
+    usage.check_mutant(mutant, args, rungs)
     usage.check_device(args.device)
     check(args)
     usage.check_file("--weights", weights)

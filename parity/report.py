@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from parity.mutants import Mutant
+from parity.mutants.mutant import Mutant
 from parity.verdict import Judgement, LayersVerdict
 
 # How many parts of a module's name a row of the table by modules stands for: one encoder layer, one stage.
@@ -187,6 +187,7 @@ def _worst(values: Iterable[float | None]) -> float:
 
 
 def print_mutants(mutants: Iterable[Mutant], console: Console) -> None:
-    """Print the known faults: name, what is wrong, and the module where it must be found."""
+    """Print the known faults: name, what is wrong, the rung that finds it, and the module that it must name."""
     for mutant in mutants:
-        _say(console, f"[bold]{escape(mutant.name)}[/]\n    {escape(mutant.what)}; at {escape(mutant.module)}")
+        place = f"at {mutant.module} ({mutant.rung})"
+        _say(console, f"[bold]{escape(mutant.name)}[/]\n    {escape(mutant.what)}; {escape(place)}")

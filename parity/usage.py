@@ -16,6 +16,8 @@ from detr_common import jittor_cuda
 from detr_common.errors import InputError
 from detr_common.jittor_paths import jittor_root
 from detr_common.options import get_args_parser
+from parity.mutants import CATALOGUE
+from parity.output import PROGRAM
 
 
 class _ModelOptions(argparse.ArgumentParser):
@@ -82,6 +84,34 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return "; did you mean A or B?" with the nearest of the known names, or nothing if none is near."""
     near = difflib.get_close_matches(name, list(dict.fromkeys(known)), n=3)
     return f"; did you mean {' or '.join(near)}?" if near else ""
+
+
+def check_mutant(mutant: str, args: argparse.Namespace, rungs: Collection[str]) -> None:
+    """Refuse a fault that is not there, or that changes nothing here, since its pass would say nothing.
+
+    Args:
+        mutant: its name; empty for none.
+        args: options of the detector.
+        rungs: those that will run.
+
+    Raises:
+        InputError: there is no such fault, or it does not show in this model or in these rungs.
+    """
+    if not mutant:
+        return
+    if mutant not in CATALOGUE:
+        hint = did_you_mean(mutant, CATALOGUE)
+        raise InputError(f"--mutant {mutant}: no such fault{hint}; {PROGRAM} mutants lists them all")
+    known = CATALOGUE[mutant]
+    ladder = list(dict.fromkeys(one.rung for one in CATALOGUE.values()))
+    if max(map(ladder.index, rungs)) < ladder.index(known.rung):
+        raise InputError(f"{mutant}: does not show here; {PROGRAM} {known.rung} --mutant {mutant} finds it")
+    for name, value in known.options.items():
+        # Others do not decide whether the fault shows, only whether the module that it sits in has this name.
+        needed = name in ("dilation", "position_embedding", "lr_drop") and getattr(args, name) != value
+        if needed or (name == "dropout" and not args.dropout):
+            flag = f"--{name}" if value is True else f"--{name} {value}"
+            raise InputError(f"{mutant}: changes nothing in this model; add {flag}")
 
 
 def check_module(name: str, modules: Sequence[str]) -> None:

@@ -1,29 +1,12 @@
 """Known faults, the bugs that porters make, each with the module where the harness must find it.
 
-This list holds no framework; ``parity.mutants.layers`` plants the faults in a Jittor model.
+The lists hold no framework; ``parity.mutants.port`` plants the faults in a Jittor model.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
-
-@dataclass(frozen=True)
-class Mutant:
-    """A fault of the port.
-
-    Attributes:
-        name: its name on the command line.
-        module: the module that must be named as the first divergence.
-        what: what is wrong, in a sentence.
-        options: model options under which it shows, if not the defaults.
-    """
-
-    name: str
-    module: str
-    what: str
-    options: dict[str, object] = field(default_factory=dict)
-
+from parity.mutants.mutant import Mutant
+from parity.mutants.training import GRADIENTS, LOSSES, STEPS
 
 _BODY = "backbone.0.body"
 _R50: dict[str, object] = {"backbone": "resnet50"}
@@ -72,4 +55,4 @@ _LAYERS = (
     Mutant("box-width-height-swapped", "postprocess", "boxes are scaled by (height, width)"),
 )
 
-CATALOGUE = {mutant.name: mutant for mutant in _LAYERS}
+CATALOGUE = {mutant.name: mutant for mutant in (*_LAYERS, *LOSSES, *GRADIENTS, *STEPS)}

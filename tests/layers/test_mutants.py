@@ -13,7 +13,10 @@ import parity.mutants
 from parity.mutants import CATALOGUE
 
 
-@pytest.mark.parametrize("name", CATALOGUE)
+NAMES = [name for name, mutant in CATALOGUE.items() if mutant.rung == "layers"]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_fault_is_found_where_it_sits(lab: Any, name: str) -> None:
     mutant = CATALOGUE[name]
     verdict = lab.session.compare(lab.job(mutant=name, **{**SMALL, **mutant.options}))
@@ -37,5 +40,5 @@ def test_clean_twin_raises_no_alarm(lab: Any, options: dict[str, Any], size: int
 def test_every_fault_of_the_catalogue_can_be_planted() -> None:
     source = (Path(parity.mutants.__file__).parent / "layers.py").read_text()
     calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
-    planted = [c.args[0].value for c in calls if getattr(c.func, "id", "") == "_fault"]
-    assert sorted(planted) == sorted(CATALOGUE)
+    planted = [c.args[0].value for c in calls if getattr(c.func, "id", "") == "fault"]
+    assert sorted(planted) == sorted(NAMES)

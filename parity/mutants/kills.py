@@ -1,0 +1,123 @@
+"""Plants known faults one after another on a small detector, and tells where each was found."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from detr_common.options import default_args
+from parity.batch import photograph_batch
+from parity.demo import write_seeded_checkpoint
+from parity.frameworks.base import Batch
+from parity.ladder import Verdict, training_batch
+from parity.layers import LayersJob, LayersSession
+from parity.mutants.mutant import Mutant
+from parity.steps import StepsJob, compare_steps, mirrored
+from parity.steps_verdict import StepsVerdict
+from parity.training import TrainingJob, compare_gradients, compare_losses
+
+SMALL: dict[str, object] = {
+    "backbone": "resnet18",
+    "enc_layers": 2,
+    "dec_layers": 2,
+    "hidden_dim": 64,
+    "nheads": 4,
+    "dim_feedforward": 128,
+    "num_queries": 20,
+    "dropout": 0.0,
+}
+
+
+@dataclass(frozen=True)
+class Kill:
+    """What became of a fault.
+
+    Attributes:
+        mutant: the fault.
+        verdict: of its rung.
+    """
+
+    mutant: Mutant
+    verdict: Verdict
+
+    @property
+    def owner(self) -> str:
+        """What was blamed; empty if nothing was found."""
+        first = self.verdict.first_divergence
+        return first.owner if first and not self.verdict else ""
+
+    @property
+    def at(self) -> str:
+        """The tensor that failed first."""
+        first = self.verdict.first_divergence
+        return first.name if first else ""
+
+    @property
+    def placed(self) -> bool:
+        """Whether it was found where it is expected."""
+        return self.owner == self.mutant.module
+
+    @property
+    def excess(self) -> float:
+        """How many times the bound the first error was; infinite where a tensor is on one side only, or not equal."""
+        if isinstance(self.verdict, StepsVerdict):
+            finding = self.verdict.first_divergence
+            return finding.excess if finding else 0.0
+        first = self.verdict.first_divergence
+        if first is None:
+            return 0.0
+        if first.error64 is None or first.error64.mismatches:
+            return math.inf
+        exact = self.verdict.exact
+        return exact.size(first.error64) / exact.bound
+
+
+class Ground:
+    """A small detector, its checkpoints and its batch, and the workers.
+
+    Args:
+        session: the workers.
+        folder: where checkpoints go.
+        size: pixels of the photographs' shorter side.
+    """
+
+    def __init__(self, session: LayersSession, folder: Path, size: int = 64) -> None:
+        self.session = session
+        self.size = size
+        self.batch = training_batch(size)
+        self._folder = folder
+        self._checkpoints: dict[str, Path] = {}
+
+    def job(self, mutant: str = "", size: int = 0, **options: Any) -> LayersJob:
+        """Return a job for the layers rung; a checkpoint is written once for each set of options."""
+        args = default_args(**{**SMALL, **options})
+        key = repr(sorted(options.items()))
+        if key not in self._checkpoints:
+            self._checkpoints[key] = write_seeded_checkpoint(args, self._folder / f"{len(self._checkpoints)}.pkl")
+        return LayersJob(args, self._checkpoints[key], photograph_batch([], size or self.size), mutant=mutant)
+
+    def compare(self, rung: str, mutant: str = "", batch: Batch | None = None, **options: Any) -> Verdict:
+        """Run a rung; that of steps first on drawn gradients, and where these agree on each side's own."""
+        job = self.job(mutant, 96 if rung == "layers" else 0, **options)
+        batch = batch or self.batch
+        if rung == "layers":
+            return self.session.compare(job)
+        if rung != "steps":
+            return (compare_losses if rung == "losses" else compare_gradients)(self.session, TrainingJob(job, batch))
+        both = batch, mirrored(batch)
+        verdict = compare_steps(self.session, StepsJob(job, both, forced=3, free=0))
+        return compare_steps(self.session, StepsJob(job, both, forced=0, free=2)) if verdict else verdict
+
+    def kill(self, mutant: Mutant) -> Kill:
+        """Plant a fault and run the rung that must find it."""
+        return Kill(mutant, self.compare(mutant.rung, mutant.name, None, **mutant.options))
+
+
+def kills(session: LayersSession, folder: Path, mutants: Iterable[Mutant]) -> Iterator[Kill]:
+    """Plant one fault after another."""
+    ground = Ground(session, folder)
+    for mutant in mutants:
+        yield ground.kill(mutant)

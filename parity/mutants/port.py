@@ -1,0 +1,26 @@
+"""Plants any fault of the catalogue in a detr_jt model, and takes away what would outlive the model."""
+
+from __future__ import annotations
+
+from parity.mutants import CATALOGUE
+from parity.mutants import gradients as _gradients  # noqa: F401 - registers its faults
+from parity.mutants import layers as _layers  # noqa: F401
+from parity.mutants import losses as _losses  # noqa: F401
+from parity.mutants import steps as _steps  # noqa: F401
+from parity.mutants.planting import PLANTS, Modules, restore
+
+
+def plant(name: str, modules: Modules) -> None:
+    """Plant a fault.
+
+    Args:
+        name: key of ``parity.mutants.CATALOGUE``.
+        modules: all modules of the model by name, the root, criterion and post-processing included. A fault of the
+            optimizer, which is in no module yet, is handed the root.
+    """
+    PLANTS[name](modules.get(CATALOGUE[name].at or CATALOGUE[name].module, modules["(root)"]))
+
+
+def unplant() -> None:
+    """Undo what the last fault changed outside its model."""
+    restore()

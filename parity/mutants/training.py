@@ -1,0 +1,112 @@
+"""The known faults of training, by rung."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from parity.mutants.mutant import Mutant
+
+_LAST_BLOCK = "backbone.0.body.layer4.1"
+
+
+def _losses(name: str, module: str, what: str, **rest: Any) -> Mutant:
+    return Mutant(name, module, what, rung="losses", **rest)
+
+
+def _gradients(name: str, module: str, what: str, **rest: Any) -> Mutant:
+    return Mutant(name, module, what, rung="gradients", **rest)
+
+
+def _steps(name: str, module: str, what: str, **rest: Any) -> Mutant:
+    return Mutant(name, module, what, rung="steps", **rest)
+
+
+LOSSES = (
+    _losses("no-object-weight-one", "criterion", 'the weight of "no object" is not applied'),
+    _losses("no-object-weight-first", "criterion", 'the weight of "no object" is given to the first class'),
+    _losses("cross-entropy-plain-mean", "criterion.labels.cross_entropy", "weighted losses are divided by their count"),
+    _losses("cross-entropy-of-probabilities", "criterion.labels.cross_entropy", "softmax before the log-softmax"),
+    _losses("labels-shifted", "criterion.labels", "classes of objects are off by one"),
+    _losses("unmatched-are-class-zero", "criterion.labels", "unmatched queries have the first class for a target"),
+    _losses("auxiliary-weight", "criterion", "an auxiliary loss counts by 1e-6 of its weight too much"),
+    _losses("last-layer-not-counted", "criterion", "the total holds the auxiliary losses only"),
+    _losses("giou-without-hull", "criterion.boxes.giou", "IoU for generalized IoU"),
+    _losses("giou-of-centres", "criterion.boxes.giou", "boxes are not turned into corners"),
+    _losses("giou-negated", "criterion.boxes.giou", "one plus the generalized IoU"),
+    _losses("l1-of-corners", "criterion.boxes.l1", "L1 distance of the corners"),
+    _losses("l1-mean", "criterion.boxes.l1", "L1 distance averaged over the four numbers"),
+    _losses("boxes-not-counted", "criterion.boxes", "box losses are not divided by the number of objects"),
+    _losses("boxes-counted-one-more", "criterion.boxes", "box losses are divided by one object too many"),
+    _losses("matched-by-product", "criterion.boxes", "images and queries index as a product, not in pairs"),
+    _losses("matching-exchanged", "criterion.matcher", "queries and objects of the matching are exchanged"),
+    _losses("matching-of-last-layer", "criterion", "auxiliary layers are not matched, but use the last layer's"),
+    _losses("matching-class-sign", "criterion.matcher.cost", "the probability of the class makes a match cost more"),
+    _losses("matching-without-giou", "criterion.matcher.cost", "the matching cost lacks the generalized IoU"),
+    _losses("matching-by-iou", "criterion.matcher.cost", "the matching cost has IoU for generalized IoU"),
+    _losses("matching-by-logits", "criterion.matcher.cost", "the matching cost has logits for probabilities"),
+    _losses("class-error-of-values", "criterion.labels", "argmax gives (index, value); the value is taken as a class"),
+    _losses("cardinality-of-values", "criterion.cardinality", "the same where objects are counted"),
+    _losses("cardinality-first-class", "criterion.cardinality", "the first class counts as none, not the last"),
+)
+
+GRADIENTS = (
+    _gradients("residual-detached", "transformer.encoder.layers.1", "no gradient flows through a residual connection"),
+    _gradients(
+        "attention-weights-detached", "transformer.encoder.layers.0.self_attn", "attention weights are detached"
+    ),
+    _gradients("auxiliary-outputs-detached", "(root)", "auxiliary outputs are detached"),
+    _gradients("memory-detached", "transformer.decoder", "no gradient flows from the decoder to the encoder"),
+    _gradients("queries-frozen", "query_embed", "object queries take no gradient"),
+    _gradients("queries-detached", "transformer", "the transformer detaches the object queries"),
+    _gradients("layernorm-variance-detached", "transformer.encoder.layers.1.norm2", "the variance is a constant"),
+    _gradients("layernorm-mean-detached", "transformer.decoder.layers.0.norm1", "the mean is a constant"),
+    _gradients("relu-straight-through", "transformer.encoder.layers.0.activation", "ReLU passes on every gradient"),
+    _gradients("giou-gradient-doubled", "criterion.boxes.giou", "a loss has twice its gradient"),
+    _gradients("l1-gradient-quartered", "criterion.boxes.l1", "a loss has the gradient of its mean"),
+    _gradients(
+        "cross-entropy-gradient", "criterion.labels.cross_entropy", "the gradient of a loss is 1e-6 of it too large"
+    ),
+    _gradients("batchnorm-weight-trained", f"{_LAST_BLOCK}.bn2", "the scale of a frozen batch norm takes a gradient"),
+    _gradients("stem-trained", "backbone.0.body.conv1", "the stem takes a gradient"),
+    _gradients("stage-frozen", f"{_LAST_BLOCK}.conv2", "a stage takes no gradient", at="backbone.0.body.layer4"),
+    _gradients("bias-frozen", "class_embed", "a bias takes no gradient"),
+)
+
+_DROPPING: dict[str, object] = {"lr_drop": 1}
+_DROPOUT: dict[str, object] = {"dropout": 0.1}
+
+STEPS = (
+    _steps("decay-coupled", "optimizer", "weight decay is added to the gradient (Adam, not AdamW)"),
+    _steps("decay-not-by-rate", "optimizer", "weight decay is not multiplied by the learning rate"),
+    _steps("decay-not-of-vectors", "optimizer", "biases and norms do not decay"),
+    _steps("adam-eps-inside-root", "optimizer", "eps inside the root"),
+    _steps("adam-eps", "optimizer", "eps 1e-6 for 1e-8"),
+    _steps("adam-second-beta", "optimizer", "second beta 0.99 for 0.999"),
+    _steps("adam-bias-not-corrected", "optimizer", "the bias of the moments is not corrected"),
+    _steps("adam-bias-one-late", "optimizer", "the bias is corrected as one step later"),
+    _steps("moments-not-zero", "optimizer", "the first moment starts at the first gradient, not at zero"),
+    _steps("backbone-not-updated", "optimizer", "the group of the backbone is forgotten"),
+    _steps("clip-skipped", "clip_grad_norm", "gradients are not clipped"),
+    _steps("clip-each-parameter", "clip_grad_norm", "each gradient is clipped on its own"),
+    _steps("clip-each-group", "clip_grad_norm", "each group is clipped on its own"),
+    _steps("clip-norm-two-percent-off", "clip_grad_norm", "the norm is 2 % too small, as Jittor's own sum in float32"),
+    _steps("rates-exchanged", "schedule", "the learning rates of the two groups are exchanged"),
+    _steps("backbone-at-full-rate", "schedule", "the backbone learns at the rate of the rest"),
+    _steps("drop-one-late", "schedule", "the rates drop an epoch late", options=_DROPPING),
+    _steps("drop-of-first-group", "schedule", "the rate of the backbone never drops", options=_DROPPING),
+    _steps("drop-to-half", "schedule", "the rates drop to half, not to a tenth", options=_DROPPING),
+    _steps(
+        "gradients-not-cleared",
+        "clip_grad_norm",
+        "gradients of the step before are added; their norm is the first to tell",
+    ),
+    _steps(
+        "dropout-not-scaled", "criterion", "dropout without 1 / (1 - p); the losses tell", options=_DROPOUT, at="(root)"
+    ),
+    _steps("dropout-off", "criterion", "no dropout in training; the losses tell", options=_DROPOUT, at="(root)"),
+    _steps(
+        "batchnorm-statistics-updated",
+        "optimizer",
+        "a frozen batch norm follows its input; the state after a step tells",
+    ),
+)

@@ -1,0 +1,107 @@
+"""``python -m parity mutants``: list the known faults, or plant each and print the kill table."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from detr_common.errors import InputError
+from parity.layers import LayersSession
+from parity.mutants import CATALOGUE
+from parity.mutants.kills import Kill, kills
+from parity.mutants.mutant import Mutant
+from parity.output import Output
+from parity.report import print_mutants
+
+_INTRODUCTION = """\
+# Planted faults
+
+A checker that has never failed proves nothing. Each of these faults, which porters really make, was planted in the
+Jittor model of a small detector; the rung that must find it ran, and this is what it blamed first. Written by
+`python -m parity mutants --run --write docs/mutants.md`; `python -m parity RUNG --mutant NAME` plants a single one.
+
+The error is how many times the bound the first failing tensor was off; "unlike" stands for integers that differ, a
+shape, or a tensor that only one side has. Where a fault has a size, the smallest that is still found was measured.
+"""
+
+
+def mutants_command(
+    run: Annotated[bool, typer.Option("--run", help="Plant each on a small detector; print what was blamed.")] = False,
+    k: Annotated[str, typer.Option("-k", metavar="NAME", help="Only faults with this in their name.")] = "",
+    write: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the table of --run as Markdown as well.")
+    ] = None,
+) -> None:
+    """List the known faults of a port, or plant each of them and print where it was found."""
+    mutants = [mutant for mutant in CATALOGUE.values() if k in mutant.name]
+    if not mutants:
+        raise InputError(f"-k {k}: no fault has this in its name; leave -k out to list them all")
+    if write and not run:
+        raise InputError("--write: without --run there is no table to write; add --run")
+    if write and k:
+        raise InputError("--write: with -k the table would lack most faults; leave out one of the two")
+    if write and not write.parent.is_dir():
+        raise InputError(f"--write {write}: there is no folder {write.parent}; create it first")
+    console = Output()
+    if not run:
+        print_mutants(mutants, console)
+        return
+    table = run_mutants(mutants, console)
+    if write:
+        write.write_text(markdown(table), encoding="utf-8")
+        console.print(f"{write}: {len(table)} faults", markup=False, highlight=False)
+    raise typer.Exit(0 if all(kill.placed for kill in table) else 1)
+
+
+def run_mutants(mutants: Sequence[Mutant], console: Console) -> list[Kill]:
+    """Plant faults and print a line for each as it is done."""
+    table = []
+    with LayersSession() as session, tempfile.TemporaryDirectory() as folder:
+        for kill in kills(session, Path(folder), mutants):
+            table.append(kill)
+            mark = "✓" if kill.placed else "✗"
+            found = f"at {kill.owner}" if kill.owner else "not found"
+            place = "" if kill.placed else f", expected at {kill.mutant.module}"
+            line = f"{mark} {kill.mutant.rung:<9} {kill.mutant.name:<32} {found}{place}, {excess(kill)}"
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+    killed, placed = sum(bool(kill.owner) for kill in table), sum(kill.placed for kill in table)
+    console.print(f"{killed} of {len(table)} faults found, {placed} where they are expected", highlight=False)
+    return table
+
+
+def excess(kill: Kill) -> str:
+    """Say by how much the first failing tensor was off."""
+    if not kill.owner:
+        return "within all bounds"
+    return f"{kill.excess:.1e} times the bound" if math.isfinite(kill.excess) else "unlike"
+
+
+def markdown(table: Sequence[Kill]) -> str:
+    """Return the kill table as a page, a section for each rung."""
+    killed, placed = sum(bool(kill.owner) for kill in table), sum(kill.placed for kill in table)
+    parts = [_INTRODUCTION, f"**{killed} of {len(table)} faults found, {placed} where they are expected.**\n"]
+    for rung in dict.fromkeys(kill.mutant.rung for kill in table):
+        rows = [kill for kill in table if kill.mutant.rung == rung]
+        parts.append(f"## {rung.capitalize()}: {len(rows)}\n")
+        parts.append("| fault | what is wrong | expected at | found at | error | smallest found |")
+        parts.append("| --- | --- | --- | --- | --- | --- |")
+        parts += [_row(kill) for kill in rows]
+        parts.append("")
+    return "\n".join(parts)
+
+
+def _row(kill: Kill) -> str:
+    mutant = kill.mutant
+    cells = [
+        f"`{mutant.name}`",
+        mutant.what,
+        f"`{mutant.module}`",
+        f"`{kill.owner}`" if kill.owner else "**not found**",
+    ]
+    return f"| {' | '.join([*cells, excess(kill), mutant.smallest])} |"
