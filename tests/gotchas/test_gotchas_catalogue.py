@@ -13,6 +13,7 @@ from parity.gotchas.markdown import document
 RUN = [entry.id for entry in CATALOGUE.values() if not entry.not_run]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("id", RUN)
 def test_the_entry_is_true(id: str, findings: dict[str, Finding]) -> None:
     finding = findings[id]

@@ -71,6 +71,7 @@ def test_gradients_agree(session: LayersSession, job: TrainingJob) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dropout", [0.0, 0.1])
 def test_steps_agree(session: LayersSession, job: TrainingJob, dropout: float) -> None:
     args = default_args(**OPTIONS, dropout=dropout)
@@ -83,6 +84,7 @@ def test_steps_agree(session: LayersSession, job: TrainingJob, dropout: float) -
     print(f"\n  forced: {verdict.ulps}; free: {max(s.error64 for s in verdict.steps):.1e}")
 
 
+@pytest.mark.slow
 def test_capturing_changes_no_gradient(session: LayersSession, job: TrainingJob) -> None:
     session.build(job.model)
     reference = session.workers[TRUTH]
@@ -100,6 +102,7 @@ def test_capturing_changes_no_gradient(session: LayersSession, job: TrainingJob)
     assert not different
 
 
+@pytest.mark.slow
 def test_only_empty_images_and_more_objects_than_queries(session: LayersSession, job: TrainingJob) -> None:
     empty = Batch(job.batch.images[:1], [np.zeros(0, np.int64)], [np.zeros((0, 4), np.float32)])
     assert compare_losses(session, replace(job, batch=empty))
@@ -127,6 +130,7 @@ def test_a_rung_that_is_left_out_or_compares_nothing_fails(session: LayersSessio
     assert LadderVerdict(("losses", "steps"), verdict.verdicts).left_out == ["steps"]
 
 
+@pytest.mark.slow
 def test_weights_of_another_seed_fail_in_every_rung(session: LayersSession, job: TrainingJob, tmp_path: Path) -> None:
     other = write_seeded_checkpoint(default_args(**OPTIONS, seed=7), tmp_path / "other.pkl")
     model = replace(job.model, port_weights=other)
