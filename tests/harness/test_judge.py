@@ -11,8 +11,8 @@ import pytest
 
 from parity import rungs
 from parity.judge import Judge
-from parity.rungs import PORT, REFERENCE, RUNS
 from parity.policy import Calibrated32, Exact64
+from parity.rungs import PORT, REFERENCE, RUNS
 from parity.trace import Entry
 from parity.verdict import LayersVerdict
 

@@ -12,7 +12,6 @@ from small_detector import SMALL
 import parity.mutants
 from parity.mutants import CATALOGUE
 
-
 NAMES = [name for name, mutant in CATALOGUE.items() if mutant.rung == "layers"]
 
 
