@@ -38,7 +38,7 @@ def check_targets(labels: Sequence[Array], boxes: Sequence[Array], images: int, 
             label is not in 0 ... classes - 1, or a box is not finite or has no area. Image and object are named.
     """
     if len(labels) != images:
-        raise InputError(f"{len(labels)} targets for {images} images; give one for each, without objects too")
+        raise InputError(f"targets: {len(labels)} for {images} images; give one for each image, also without objects")
     for image, (classes_of, corners_of) in enumerate(zip(labels, boxes, strict=True)):
         _check_kinds(image, classes_of, corners_of)
     if not sum(map(len, labels)):

@@ -164,7 +164,10 @@ class SetCriterion(nn.Module):
         num_boxes = average_over_processes(sum(len(target["labels"]) for target in targets), outputs["pred_logits"])
         losses = self.layer_losses(outputs, targets, num_boxes, log=True)
         for i, layer in enumerate(outputs.get("aux_outputs", [])):
-            earlier = self.layer_losses(layer, targets, num_boxes, log=False)
+            try:
+                earlier = self.layer_losses(layer, targets, num_boxes, log=False)
+            except InputError as error:
+                raise type(error)(f"aux_outputs {i}: {error}") from error
             losses.update({f"{name}_{i}": value for name, value in earlier.items()})
         return losses
 
