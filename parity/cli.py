@@ -26,6 +26,7 @@ from parity.gotchas.cli import gotchas_command
 from parity.ladder_cli import COMMANDS, progress_bars
 from parity.layers import LayersJob, compare_layers
 from parity.mutants_cli import mutants_command
+from parity.ops.cli import ops_command
 from parity.output import PROGRAM, Output, plain
 from parity.overhead import measure_overhead
 from parity.provenance import describe_inputs
@@ -50,6 +51,7 @@ app = typer.Typer(
 app.command("doctor")(doctor_command)
 app.command("gotchas")(gotchas_command)
 app.command("mutants", epilog=EXIT_CODES)(mutants_command)
+app.command("ops", epilog=EXIT_CODES)(ops_command)
 
 
 for _name, _command in COMMANDS.items():

@@ -126,6 +126,20 @@ LAYERS = Theme(
             bound=1e-5,
         ),
         Gotcha(
+            "interpolate-float64",
+            "Bilinear interpolation of float64 is right to eight digits",
+            "The ratio of the sizes is a Python number, which Jittor rounds to float32. Weights made by NumPy keep "
+            "their "
+            "digits.",
+            torch="F.interpolate(x, size=(1, 3), mode='bilinear', align_corners=False)",
+            naive="nn.interpolate(x, size=(1, 3), mode='bilinear')",
+            correct="k = np.clip((np.arange(3) + 0.5) * 7 / 3 - 0.5, 0, None)\nlo = k.astype(np.int32)\n"
+            "f = jt.array(k - lo, dtype='float64')\nx[:, :, :, lo] * (1 - f) + x[:, :, :, lo + 1] * f",
+            inputs="x = np.random.default_rng(0).standard_normal((1, 2, 1, 7))",
+            bound=1e-14,
+            apart=1e-10,
+        ),
+        Gotcha(
             "interpolate-single",
             "interpolate to a single value",
             "A result of one element in all does not compile: an image of up to 32 pixels, alone in its batch.",

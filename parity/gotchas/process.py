@@ -3,6 +3,14 @@
 from parity.gotchas.entry import Gotcha, Relation, Theme
 
 _FTZ = "import numpy as np\nx = np.array([1e-40], np.float32)\nx * np.float32(0.5) > 0"
+_HOME = (
+    "import os, subprocess, sys, tempfile\nd = tempfile.mkdtemp()\n"
+    "def home(**v):\n    code = '{code}'\n"
+    "    return subprocess.run([sys.executable, '-c', code], env=os.environ | {{'HOME': d}} | v, "
+    "capture_output=True, text=True, check=True).stdout\n"
+)
+_TORCH_HOME = _HOME.format(code="import torch.hub; print(torch.hub.get_dir())")
+_JITTOR_HOME = _HOME.format(code="import jittor_utils; print(jittor_utils.home())")
 _KERNELS = (
     "import numpy as np, jittor as jt\ny = jt.array(np.ones((2, 2), np.float32))\n"
     "for z in (y + 1, (y + 1).sum(), jt.matmul(y, y)): z.sync()\n"
@@ -79,6 +87,16 @@ PROCESS = Theme(
             "try:\n    y.numpy()\n    r = 'no error'\nexcept RuntimeError: r = 'on use'\nr",
             correct="y = jt.ones((1, 1, 4, 4))[:, :, :1, :1]\n"
             "try:\n    y.numpy()\n    r = 'no error'\nexcept RuntimeError: r = 'on use'\nr",
+        ),
+        Gotcha(
+            "home-persists",
+            "JITTOR_HOME set for one process moves the cache of all later ones",
+            "Its value is written to ~/.cache/jittor/config.json and read by every process that does not set it, also "
+            "by those that run already and start a child. Set HOME instead, or remove the file afterwards.",
+            torch=f"{_TORCH_HOME}_ = home(TORCH_HOME=d + '/once')\nd + '/once' in home()",
+            naive=f"{_JITTOR_HOME}_ = home(JITTOR_HOME=d + '/once')\nd + '/once' in home()",
+            correct=f"{_JITTOR_HOME}_ = home(HOME=d + '/once')\nd + '/once' in home()",
+            alone=True,
         ),
         Gotcha(
             "lazy-timing",
