@@ -9,6 +9,7 @@ from parity.ops import NAIVE, NAMES
 from parity.ops.session import Result
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_both_frameworks_agree(name: str, correct: dict[str, Result]) -> None:
     result = correct[name]
@@ -17,6 +18,7 @@ def test_both_frameworks_agree(name: str, correct: dict[str, Result]) -> None:
     assert result.worst32 <= 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAIVE)
 def test_the_naive_form_is_found_wrong(name: str, naive: dict[str, Result]) -> None:
     result = naive[name]
