@@ -31,11 +31,12 @@ def _attention_detached(attention: Module) -> None:
     override_with(attention, nn, "softmax", lambda softmax, x, dim: softmax(x, dim=dim).detach())
 
 
-@fault("auxiliary-outputs-detached")
+@fault("auxiliary-classes-detached")
 def _auxiliary_detached(model: Module) -> None:
     def execute(self: Module, original: Callable[..., Any], samples: Any) -> Any:
         outputs = original(samples)
-        outputs["aux_outputs"] = [{k: v.detach() for k, v in layer.items()} for layer in outputs["aux_outputs"]]
+        for layer in outputs["aux_outputs"]:
+            layer["pred_logits"] = layer["pred_logits"].detach()
         return outputs
 
     override(model, execute)

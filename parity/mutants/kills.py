@@ -47,13 +47,13 @@ class Kill:
     def owner(self) -> str:
         """What was blamed; empty if nothing was found."""
         first = self.verdict.first_divergence
-        return first.owner if first and not self.verdict else ""
+        return first.owner if first is not None else ""
 
     @property
     def at(self) -> str:
         """The tensor that failed first."""
         first = self.verdict.first_divergence
-        return first.name if first else ""
+        return first.name if first is not None else ""
 
     @property
     def placed(self) -> bool:
@@ -65,7 +65,7 @@ class Kill:
         """How many times the bound the first error was; infinite where a tensor is on one side only, or not equal."""
         if isinstance(self.verdict, StepsVerdict):
             finding = self.verdict.first_divergence
-            return finding.excess if finding else 0.0
+            return finding.excess if finding is not None else 0.0
         first = self.verdict.first_divergence
         if first is None:
             return 0.0
