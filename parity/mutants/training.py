@@ -21,6 +21,10 @@ def _steps(name: str, module: str, what: str, **rest: Any) -> Mutant:
     return Mutant(name, module, what, rung="steps", **rest)
 
 
+# Of these seeded detectors one finds the class of an object and the first class, one "no object"; of most neither does.
+_CLASS_RIGHT: dict[str, object] = {"seed": 0}
+_NO_OBJECT: dict[str, object] = {"seed": 2}
+
 LOSSES = (
     _losses("no-object-weight-one", "criterion", 'the weight of "no object" is not applied'),
     _losses("no-object-weight-first", "criterion", 'the weight of "no object" is given to the first class'),
@@ -44,9 +48,19 @@ LOSSES = (
     _losses("matching-without-giou", "criterion.matcher.cost", "the matching cost lacks the generalized IoU"),
     _losses("matching-by-iou", "criterion.matcher.cost", "the matching cost has IoU for generalized IoU"),
     _losses("matching-by-logits", "criterion.matcher.cost", "the matching cost has logits for probabilities"),
-    _losses("class-error-of-values", "criterion.labels", "argmax gives (index, value); the value is taken as a class"),
-    _losses("cardinality-of-values", "criterion.cardinality", "the same where objects are counted"),
-    _losses("cardinality-first-class", "criterion.cardinality", "the first class counts as none, not the last"),
+    _losses(
+        "class-error-of-values",
+        "criterion.labels",
+        "argmax gives (index, value); the value is taken as a class",
+        options=_CLASS_RIGHT,
+    ),
+    _losses("cardinality-of-values", "criterion.cardinality", "the same where objects are counted", options=_NO_OBJECT),
+    _losses(
+        "cardinality-first-class",
+        "criterion.cardinality",
+        "the first class counts as none, not the last",
+        options=_CLASS_RIGHT,
+    ),
 )
 
 GRADIENTS = (
