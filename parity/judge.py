@@ -149,6 +149,7 @@ class Judge:
         if truth.array.shape == () and self._rung.scalars:
             # Jittor has no array without an axis.
             versions = {run: _without_axis(entry) for run, entry in versions.items()}
+            port64 = versions[PORT, "float64"]
         for run, version in versions.items():
             problem = _unfit(version.array, run, truth.array)
             if problem:

@@ -169,3 +169,17 @@ def test_a_module_that_did_not_run_is_charged_to_its_caller() -> None:
     changes.update({(f, d, "b"): None for f, d in RUNS if f == PORT})
     first = run(changes).first_divergence
     assert first is not None and first.owner == "parent"
+
+
+def test_a_scalar_that_jittor_holds_as_one_element_is_judged_and_its_failure_told() -> None:
+    for wrong in (0.0, 1e-3):
+        judge = Judge(rungs.LOSSES)
+        for run in RUNS:
+            value = np.full(
+                (1,) if run[0] == PORT else (), 2.0 + (wrong if run[0] == PORT else 0.0), run[1].split("-")[0]
+            )
+            judge.take(run, Entry("loss/total", "criterion", "criterion.py:1", value))
+        workers: Any = {run: SimpleNamespace(modules=[], failure="", label=" ".join(run)) for run in RUNS}
+        verdict = judge.verdict(workers, {})
+        assert bool(verdict) == (wrong == 0.0)
+        assert wrong == 0.0 or "instead of 2" in verdict.judgements[0].worst
