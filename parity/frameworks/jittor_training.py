@@ -89,7 +89,7 @@ class JittorTraining:
     def gradients(self, batch: Batch, given: Mapping[str, Array], split: bool, emit: EmitEntry) -> None:
         """Emit gradients in the order of the backward pass; each parameter's before those of its module's inputs."""
         window = Window(HELD_BYTES)
-        weights = {name: weight for name, weight in self.model.named_parameters() if not weight.is_stop_grad()}
+        weights = self.plain_gradients(batch, given)
         while True:
             events, loss = self.forward_events(batch, given, split, window)
             self.backward_events(events, weights, loss, emit)
@@ -97,6 +97,18 @@ class JittorTraining:
             weights = {}
             if not window.advance():
                 return
+
+    def plain_gradients(self, batch: Batch, given: Mapping[str, Array]) -> dict[str, Array]:
+        """Return the gradient of each parameter, of a pass in which nothing else is asked for.
+
+        Gradients of what lies between, if Jittor is asked for them too, part what it else runs as one kernel.
+        """
+        weights = {name: weight for name, weight in self.model.named_parameters() if not weight.is_stop_grad()}
+        with choosing(self.named, Choices.given_in(given)):
+            _, total = self.run(batch)
+        gradients = jt.grad(total, list(weights.values()))
+        jt.sync(gradients)
+        return {name: gradient.numpy() for name, gradient in zip(weights, gradients, strict=True)}
 
     def forward_events(
         self, batch: Batch, given: Mapping[str, Array], split: bool, window: Window
@@ -114,14 +126,13 @@ class JittorTraining:
             _, total = self.run(batch)
         return events, total
 
-    def backward_events(self, events: list[Captured], weights: dict[str, Var], loss: Var, emit: EmitEntry) -> None:
-        """Run backward and emit; the weights given away are taken out of ``weights``."""
+    def backward_events(self, events: list[Captured], of_weights: dict[str, Array], loss: Var, emit: EmitEntry) -> None:
+        """Run backward and emit, each gradient of a parameter where its module is done with."""
         # Each node once: of two targets that are the same node, Jittor gives one a gradient of zero.
         nodes = {c.key: c.tensor for c in events}
-        gradients = jt.grad(loss, [*weights.values(), *nodes.values()])
+        gradients = jt.grad(loss, list(nodes.values())) if nodes else []
         jt.sync(gradients)
-        of_weights = dict(zip(weights, gradients, strict=False))
-        of_nodes = dict(zip(nodes, gradients[len(weights) :], strict=True))
+        of_nodes = dict(zip(nodes, gradients, strict=True))
         del gradients
         first_inputs = {c.owner: i for i, c in reversed(list(enumerate(events))) if c.name.startswith("input/")}
         for i, c in reversed(list(enumerate(events))):
@@ -132,10 +143,10 @@ class JittorTraining:
             emit(Entry(gradient_name(c.name), c.owner, c.source, array, c.caller, c.inputs))
         self.emit_weights(of_weights, emit)
 
-    def emit_weights(self, gradients: Mapping[str, Var], emit: EmitEntry) -> None:
+    def emit_weights(self, gradients: Mapping[str, Array], emit: EmitEntry) -> None:
         """Emit gradients of parameters."""
         for name, gradient in gradients.items():
-            emit(Entry(f"grad/{name}", name.rpartition(".")[0] or ROOT, "", gradient.numpy()))
+            emit(Entry(f"grad/{name}", name.rpartition(".")[0] or ROOT, "", gradient))
 
     def prepare(self) -> None:
         """Begin to train."""

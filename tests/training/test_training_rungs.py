@@ -97,7 +97,7 @@ def test_capturing_changes_no_gradient(session: LayersSession, job: TrainingJob)
         arrays = {(run, entry.name): entry.array for run, entry in in_turns(session.workers, silent)}
         found.append({key: array for key, array in arrays.items() if key[1].startswith("grad/")})
     plain, captured = found
-    assert plain.keys() == captured.keys() and len(plain) > 100 * len(RUNS)
+    assert plain.keys() == captured.keys() and len(plain) > 80 * len(RUNS)
     different = [key for key, array in plain.items() if not np.array_equal(array, captured[key])]
     assert not different
 
