@@ -199,8 +199,8 @@ DTYPES = Theme(
         Gotcha(
             "sigmoid-tail",
             "sigmoid ends at 1e-13",
-            "In float32 the exponent is clamped at 30, so that very negative logits keep a tiny probability and a tiny "
-            "gradient. float64 is right.",
+            "The exponent is clamped, in float32 at 30 and in float64 at 300, so that very negative logits keep a tiny "
+            "probability and a tiny gradient.",
             torch="torch.sigmoid(x)",
             naive="jt.sigmoid(x)",
             correct="1 / (1 + jt.exp(-x))",

@@ -77,6 +77,18 @@ LAYERS = Theme(
             error="AttributeError",
         ),
         Gotcha(
+            "attention-init",
+            "Splitting the projection of attention changes its initial values",
+            "Xavier's bound depends on the shape: the packed [3E, E] matrix has a smaller one than three of [E, "
+            "E]. Jittor's "
+            "own module keeps the packed form; a port with three linear layers starts elsewhere.",
+            torch="float(nn.MultiheadAttention(64, 2).in_proj_weight.abs().max())",
+            naive="w = jt.empty((64, 64))\n_ = nn.init.xavier_uniform_(w)\nfloat(w.abs().max())",
+            correct="w = jt.empty((192, 64))\n_ = nn.init.xavier_uniform_(w)\nfloat(w.abs().max())",
+            bound=1e-2,
+            apart=0.2,
+        ),
+        Gotcha(
             "attention-dropout",
             "Attention drops no weights while it returns them",
             "With need_weights=True, the default and what DETR's self_attn(...)[0] uses, dropout is lost in training. "

@@ -112,6 +112,15 @@ SHAPES = Theme(
             relation=Relation.AGREES,
         ),
         Gotcha(
+            "where-nonzero-diag",
+            "where, nonzero, unique and diag",
+            "Nothing differs but the integers, which are of 32 bits.",
+            torch="[torch.where(x > 2)[1], (x > 2).nonzero(), torch.unique(x), torch.diag(x @ x.t())]",
+            naive="[jt.where(x > 2)[1], (x > 2).nonzero(), jt.unique(x), jt.diag(jt.matmul(x, x.t()))]",
+            inputs=_X,
+            relation=Relation.AGREES,
+        ),
+        Gotcha(
             "requires-grad-underscore",
             "requires_grad_ does not exist",
             "A Var has requires_grad, stop_grad() and start_grad().",

@@ -17,12 +17,12 @@ def wanted(request: pytest.FixtureRequest, fixture: str) -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def correct(request: pytest.FixtureRequest) -> dict[str, Result]:
+def correct_forms(request: pytest.FixtureRequest) -> dict[str, Result]:
     """Results of the collected operations, from one process."""
-    return {r.name: r for r in run_ops(wanted(request, "correct"), examples=20).results}
+    return {r.name: r for r in run_ops(wanted(request, "correct_forms"), examples=20).results}
 
 
 @pytest.fixture(scope="session")
-def naive(request: pytest.FixtureRequest) -> dict[str, Result]:
+def naive_forms(request: pytest.FixtureRequest) -> dict[str, Result]:
     """Results of the naive forms of the collected operations, from one process."""
-    return {r.name: r for r in run_ops(wanted(request, "naive"), examples=20, naive=True).results}
+    return {r.name: r for r in run_ops(wanted(request, "naive_forms"), examples=20, naive=True).results}

@@ -15,7 +15,7 @@ from detr_jt import layers as jt_layers
 from detr_pt import box_ops as pt_boxes
 from parity.ops.cases import alike, array, case, floats, sizes
 from parity.ops.definitions.boxes import corners
-from parity.ops.operation import Operation
+from parity.ops.operation import Array, Operation
 
 Function = Callable[..., Any]
 
@@ -43,6 +43,12 @@ def by_jittor(function: Function) -> Function:
         return list(jt.grad((y * weight).sum(), list(inputs)))
 
     return differentiate
+
+
+def _steepest(boxes1: Array, boxes2: Array) -> float:
+    """Bound a term of the gradient of generalized IoU: one over the shortest side, times the weights."""
+    sides = np.concatenate([boxes[:, 2:] - boxes[:, :2] for boxes in (boxes1, boxes2)])
+    return len(boxes1) * len(boxes2) / float(sides[sides > 0].min(initial=1.0))
 
 
 _one = case(x=array(sizes((2, 4), (2, 5)), floats()))
@@ -95,6 +101,6 @@ GRADIENTS = (
         corners(2),
         by_torch(pt_boxes.generalized_box_iou),
         by_jittor(jt_boxes.generalized_box_iou),
-        magnitude=lambda **_: 100.0,
+        magnitude=_steepest,
     ),
 )

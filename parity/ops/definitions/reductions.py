@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from hypothesis import strategies as st
 
-from parity.ops.cases import LARGE, TINY, array, bools, case, floats, sizes, with_nan
+from parity.ops.cases import LARGE, TINY, array, bools, case, floats, normal, seeds, sizes, with_nan
+from parity.ops.definitions.boxes import largest
 from parity.ops.operation import Array, Case, Operation
 
 
@@ -37,9 +38,23 @@ _some = case(x=array(sizes((2, 3), (2, 4), (2, 6)), floats(*LARGE, *TINY)))
 _with_empty = case(x=array(sizes((0, 3), (0, 4)), floats()))
 
 REDUCTIONS = (
-    Operation("sum", _some, lambda x: (x.sum(), x.sum(1)), lambda x: (x.sum(), x.sum(1)), magnitude=total),
+    Operation("sum", _some, lambda x: x.sum(1), lambda x: x.sum(1), magnitude=total),
+    Operation(
+        "sum of many",
+        seeds.map(lambda seed: Case({"x": np.abs(normal(seed, 100, 100))})),
+        lambda x: x.sum(),
+        lambda x: x.sum(1).sum(),
+        lambda x: x.sum(),
+        "sum-sequential",
+    ),
     Operation("sum, empty", _with_empty, lambda x: x.sum(1), lambda x: x.sum(1), magnitude=total),
-    Operation("mean", _some, lambda x: (x.mean(), x.mean(1)), lambda x: (x.mean(), x.mean(1)), magnitude=total),
+    Operation(
+        "mean",
+        _some,
+        lambda x: (x.mean(), x.mean(1)),
+        lambda x: (x.mean(-1).mean(-1).mean(-1), x.mean(1)),
+        magnitude=largest,
+    ),
     Operation(
         "mean, empty",
         _with_empty,
