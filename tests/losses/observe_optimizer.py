@@ -204,7 +204,13 @@ def surface(side: Torch) -> Arrays:
         module.backward(optimizer, loss)
         result |= {f"surface/{turn}/{n}": side.numpy(g).copy() for n, g in module.gradients(optimizer).items()}
     optimizer.step()
-    return result | {f"surface/after/{k}": v for k, v in whole_state(side, module, optimizer).items()}
+    result |= {f"surface/after/{k}": v for k, v in whole_state(side, module, optimizer).items()}
+    model = model_of(side, start("float64"))
+    optimizer = module.build_optimizer(model, default_args(**SETTINGS))
+    model.eval()
+    p = module.named_parameters(optimizer)["one"]
+    result["surface/eval"] = message_of(lambda: module.backward(optimizer, (p * p).sum()), ValueError)
+    return result
 
 
 def refused(side: Torch) -> Arrays:

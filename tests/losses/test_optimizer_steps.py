@@ -149,6 +149,15 @@ def test_gradients_of_a_loss(observed: dict[str, Arrays], package: str) -> None:
         assert roundings(side[f"surface/after/param/{name}"], observed["torch"][f"surface/after/param/{name}"]) <= 2
 
 
+def test_jittor_says_that_eval_stopped_the_gradients(observed: dict[str, Arrays]) -> None:
+    assert str(observed["torch"]["surface/eval"]) == ""
+    told = str(observed["jittor"]["surface/eval"])
+    assert (
+        told.startswith(f"InputError: {len(TRAINED)} parameters of the optimizer take no gradient")
+        and "train()" in told
+    )
+
+
 REFUSED = {
     "list": "the optimizer state is no dict of",
     "no-state": "the optimizer state is no dict of",
