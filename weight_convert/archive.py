@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import mmap
+import os
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -17,6 +17,7 @@ from weight_convert.unpickle import FAULTS
 
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
 _THREADS = 2
+_CHUNK = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -70,31 +71,51 @@ def _start(info: zipfile.ZipInfo, data: mmap.mmap) -> int:
     return start
 
 
-@contextlib.contextmanager
-def verified(found: Mapping[str, Member], data: mmap.mmap) -> Iterator[None]:
-    """Compare every member with its checksum while the block runs.
+class Check:
+    """Compares every member with its checksum, in threads of its own that begin at once.
 
-    A difference is what the user is told of, whatever went wrong in the block. An archive without any checksum is
-    taken as it is: PyTorch writes zeros where ``torch.serialization.set_crc32_options(False)`` was called.
-
-    Raises:
-        CheckpointError: a member is not what was written; its name is given.
+    An archive without any checksum is taken as it is: PyTorch writes zeros where
+    ``torch.serialization.set_crc32_options(False)`` was called.
     """
-    view = memoryview(data)
-    summed = found if any(member.crc for member in found.values()) else {}
 
-    def matches(member: Member) -> bool:
-        return zlib.crc32(view[member.start : member.start + member.size]) == member.crc
+    def __init__(self, found: Mapping[str, Member], file: BinaryIO) -> None:
+        summed = [*found.items()] if any(member.crc for member in found.values()) else []
+        pool = ThreadPoolExecutor(_THREADS)
+        # Each thread has a descriptor of its own, since the caller may close the file before they end.
+        self._jobs = [
+            pool.submit(_differing, summed[start::_THREADS], os.dup(file.fileno())) for start in range(_THREADS)
+        ]
+        pool.shutdown(wait=False)
 
-    with ThreadPoolExecutor(_THREADS) as pool:
-        results = pool.map(matches, summed.values())
-        try:
-            yield
-        finally:
-            bad = [name for name, right in zip(summed, results, strict=True) if not right]
-            if bad:
-                more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
-                raise CheckpointError(
-                    f"is damaged: the checksum of its member {ascii(bad[0])[1:-1]}{more} does not match; "
-                    "fetch or save it again"
-                )
+    def finish(self) -> None:
+        """Wait until all is compared.
+
+        Raises:
+            CheckpointError: a member is not what was written; its name is given.
+        """
+        bad = [name for job in self._jobs for name in job.result()]
+        if bad:
+            more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
+            raise CheckpointError(
+                f"is damaged: the checksum of its member {ascii(bad[0])[1:-1]}{more} does not match; "
+                "fetch or save it again"
+            )
+
+
+def _differing(members: Sequence[tuple[str, Member]], descriptor: int) -> list[str]:
+    """The names of those whose bytes have another sum; read and not mapped, which would count as memory."""
+    buffer = memoryview(bytearray(_CHUNK))
+    differing = []
+    try:
+        for name, member in members:
+            crc, at, end = 0, member.start, member.start + member.size
+            while at < end:
+                got = os.preadv(descriptor, [buffer[: end - at]], at)
+                if not got:
+                    break
+                crc, at = zlib.crc32(buffer[:got], crc), at + got
+            if crc != member.crc or at != end:
+                differing.append(name)
+    finally:
+        os.close(descriptor)
+    return differing

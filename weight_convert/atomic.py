@@ -11,8 +11,14 @@ from typing import BinaryIO
 from weight_convert.errors import CheckpointError
 
 
-def replace(path: Path, fill: Callable[[BinaryIO], None]) -> None:
-    """Let ``fill`` write a file beside ``path``, then put it there; on failure nothing is left behind."""
+def replace(path: Path, fill: Callable[[BinaryIO], None], confirm: Callable[[], None] = lambda: None) -> None:
+    """Let ``fill`` write a file beside ``path``, then put it there; on failure nothing is left behind.
+
+    Args:
+        path: the file.
+        fill: writes it.
+        confirm: called when all is written and before ``path`` is touched; it may still raise.
+    """
     if path.is_dir():
         raise CheckpointError("is a directory; name a file")
     if not path.parent.is_dir():
@@ -26,6 +32,7 @@ def replace(path: Path, fill: Callable[[BinaryIO], None]) -> None:
             fill(file)
             file.flush()
             os.fsync(file.fileno())
+        confirm()
         part.chmod(_mode(path))
         os.replace(part, path)
     finally:

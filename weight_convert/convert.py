@@ -74,13 +74,15 @@ def convert(
     start = time.perf_counter()
     progress(f"reading {source}")
     content = read_content(source, loader)
-    tree = content.tree
-    if not any(True for _ in arrays(tree)):
-        raise CheckpointError(f"{source}: holds no tensors; nothing was written")
-    tree, left_out = _to_write(tree, source, destination, weights_only)
+    try:
+        tree, left_out = _to_write(content.tree, source, destination, weights_only)
+    except CheckpointError:
+        content.confirm()
+        raise
     found = list(arrays(tree))
     progress(f"writing {destination}")
-    write(tree, destination)
+    # The checksums of a large source are still being compared; the destination is not touched before they are.
+    write(tree, destination, confirm=content.confirm)
     seconds = time.perf_counter() - start
     differences = None
     if verify:
@@ -107,6 +109,8 @@ def _to_write(tree: Any, source: Path, destination: Path, weights_only: bool) ->
     Raises:
         CheckpointError: something would be left out that nobody said may be, or there are no weights.
     """
+    if not any(True for _ in arrays(tree)):
+        raise CheckpointError(f"{source}: holds no tensors; nothing was written")
     flat = SUFFIXES[destination.suffix.lower()] == "safetensors"
     if not flat and not weights_only:
         return tree, ()

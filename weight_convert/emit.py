@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import hashlib
 import struct
-from collections import Counter, OrderedDict
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter, OrderedDict, deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from pickle import encode_long
 from typing import Any, BinaryIO
 
@@ -22,25 +22,43 @@ _ALIGNMENT = 64
 _PADDED_FROM = 4096
 # From so many bytes on, a second thread that sums while the first writes is worth its call.
 _BESIDE_FROM = 1 << 16
+_MAX_LAG = 16
 JITTOR_END = b"HCAJSLHD"  # jittor.save: pickle, its SHA-1, these eight bytes
 
 
 class _Hashed:
+    """Writes to a file and sums in a second thread, which may lag behind: waiting for it at each array costs more."""
+
     def __init__(self, file: BinaryIO, pool: ThreadPoolExecutor) -> None:
         self._file = file
-        self._pool = pool
+        self._pool = pool  # of one thread, so that the order is kept
         self._at = 0
-        self.digest = hashlib.sha1(usedforsecurity=False)
+        self._few = bytearray()  # written, and not yet handed over
+        self._lag: deque[Future[None]] = deque()
+        self._sha1 = hashlib.sha1(usedforsecurity=False)
 
     def write(self, data: Any) -> None:
         self._at += len(data)
         if len(data) < _BESIDE_FROM:
-            self.digest.update(data)
-            self._file.write(data)
-            return
-        hashed = self._pool.submit(self.digest.update, data)
+            self._few += memoryview(data)
+        else:
+            self._hand_over()
+            self._lag.append(self._pool.submit(self._sha1.update, data))
         self._file.write(data)
-        hashed.result()
+        while len(self._lag) > _MAX_LAG:  # what waits may be a copy, and memory is bounded
+            self._lag.popleft().result()
+
+    def digest(self) -> bytes:
+        """The SHA-1 of all that was written."""
+        self._hand_over()
+        while self._lag:
+            self._lag.popleft().result()
+        return self._sha1.digest()
+
+    def _hand_over(self) -> None:
+        if self._few:
+            self._lag.append(self._pool.submit(self._sha1.update, bytes(self._few)))
+            self._few.clear()
 
     def pad(self, ahead: int) -> None:
         """Write opcodes without effect so that the byte after the next ``ahead`` ones has an aligned offset."""
@@ -58,7 +76,7 @@ def save(tree: object, file: BinaryIO) -> None:
     with ThreadPoolExecutor(1) as pool:
         out = _Hashed(file, pool)
         _save(tree, out)
-    file.write(out.digest.digest())
+        file.write(out.digest())
     file.write(JITTOR_END)
 
 

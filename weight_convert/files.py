@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import importlib.util
 import itertools
@@ -19,7 +20,7 @@ import numpy as np
 from weight_convert import admitted, archive, emit, pth, tensorfile, unpickle
 from weight_convert.atomic import replace
 from weight_convert.contents import state_dict_of
-from weight_convert.errors import CheckpointError
+from weight_convert.errors import CheckpointError, NamedError
 from weight_convert.note import Note, read_note
 from weight_convert.source import FileSource
 from weight_convert.tree import Array, NumpyArray, rebuild
@@ -39,6 +40,7 @@ class Content:
 
     tree: Any
     changes: tuple[str, ...]
+    confirm: Callable[[], None] = lambda: None  # raises CheckpointError if the file is damaged; to be called
 
 
 def read(path: str | os.PathLike[str], loader: Loader = "auto") -> Any:
@@ -60,11 +62,16 @@ def read(path: str | os.PathLike[str], loader: Loader = "auto") -> Any:
     Raises:
         CheckpointError: the file is missing, damaged, no checkpoint, or holds anything but data.
     """
-    return read_content(path, loader).tree
+    content = read_content(path, loader)
+    content.confirm()
+    return content.tree
 
 
 def read_content(path: str | os.PathLike[str], loader: Loader = "auto") -> Content:
-    """Read a checkpoint and say what of the file is not in the tree; otherwise as `read`."""
+    """Read a checkpoint and say what of the file is not in the tree; otherwise as `read`.
+
+    Its checksums may still be compared when this returns: nobody may rely on the content before ``confirm`` returned.
+    """
     path = Path(path)
     with _named(path), _opened(path) as (file, data):
         kind = detect(data[:64], len(data))
@@ -77,8 +84,13 @@ def read_content(path: str | os.PathLike[str], loader: Loader = "auto") -> Conte
         if kind == "legacy":
             return _load_pth(path, pth.parse_legacy(file, data), loader, is_zip=False)
         members = archive.members(file, data)
-        with archive.verified(members, data):
-            return _load_pth(path, pth.parse_zip(members, data), loader, is_zip=True)
+        check = archive.Check(members, file)
+        try:
+            content = _load_pth(path, pth.parse_zip(members, data), loader, is_zip=True)
+        except CheckpointError:
+            check.finish()  # whatever went wrong, that the file is damaged is what the user has to know
+            raise
+        return dataclasses.replace(content, confirm=_with_name(path, check.finish))
 
 
 def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Array]:
@@ -98,7 +110,7 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Array]:
         return state_dict_of(tree)
 
 
-def write(tree: object, path: str | os.PathLike[str]) -> None:
+def write(tree: object, path: str | os.PathLike[str], *, confirm: Callable[[], None] = lambda: None) -> None:
     """Write a checkpoint, whole or not at all; the suffix decides the format.
 
     Args:
@@ -107,6 +119,7 @@ def write(tree: object, path: str | os.PathLike[str]) -> None:
         path: ``.pth``, ``.pt``, ``.bin``: written by ``torch.save``, which must be installed. ``.pkl``: read by
             ``jittor.load`` and ``pickle.load``, which find bfloat16 as float32 of the same values. ``.safetensors``:
             flat dict of arrays only. An existing file is replaced.
+        confirm: called when all is written and before an existing file is replaced; what it raises stops that.
 
     Raises:
         CheckpointError: the suffix is none of these, the format cannot hold a leaf (its place is named), PyTorch is
@@ -123,11 +136,11 @@ def write(tree: object, path: str | os.PathLike[str]) -> None:
                 raise CheckpointError("writing .pth needs PyTorch, which is not installed; write .pkl or .safetensors")
             from weight_convert import tensors
 
-            replace(path, lambda file: tensors.save(clean, Path(file.name)))
+            replace(path, lambda file: tensors.save(clean, Path(file.name)), confirm)
         elif kind == "pkl":
-            replace(path, lambda file: emit.save(clean, file))
+            replace(path, lambda file: emit.save(clean, file), confirm)
         else:
-            replace(path, lambda file: tensorfile.save(clean, file))
+            replace(path, lambda file: tensorfile.save(clean, file), confirm)
 
 
 def detect(head: bytes, size: int) -> Format:
@@ -170,12 +183,20 @@ def _named(path: Path) -> Iterator[None]:
     """Put the file's name before the message."""
     try:
         yield
+    except NamedError:
+        raise
     except CheckpointError as error:
-        if str(error).startswith(f"{path}: "):
-            raise
-        raise CheckpointError(f"{path}: {error}") from error
+        raise NamedError(f"{path}: {error}") from error
     except OSError as error:
-        raise CheckpointError(f"{path}: {(error.strerror or str(error)).lower()}") from error
+        raise NamedError(f"{path}: {(error.strerror or str(error)).lower()}") from error
+
+
+def _with_name(path: Path, action: Callable[[], None]) -> Callable[[], None]:
+    def named() -> None:
+        with _named(path):
+            action()
+
+    return named
 
 
 @contextlib.contextmanager

@@ -93,9 +93,9 @@ def test_weights_only_of_a_file_without_weights_is_refused(tmp_path, capsys):
 def test_a_mismatch_is_exit_code_1(tmp_path, capsys, monkeypatch):
     write(TREE, tmp_path / "a.pkl")
 
-    def spoiled(tree, path):
+    def spoiled(tree, path, **options):
         tree["model"]["h"][1] = -1
-        write(tree, path)
+        write(tree, path, **options)
         tree["model"]["h"][1] = 1
 
     monkeypatch.setattr(weight_convert.convert, "write", spoiled)

@@ -16,6 +16,7 @@ import torch
 from trees import same
 
 from weight_convert import CheckpointError, read, write
+from weight_convert.convert import convert
 
 
 class Call:
@@ -282,6 +283,19 @@ def test_a_changed_bit_in_a_pth_is_noticed(tmp_path, loader, member):
     (tmp_path / "a.pth").write_bytes(data)
     with pytest.raises(CheckpointError, match=rf"a\.pth: is damaged: the checksum of its member \S+/{member} does not"):
         read(tmp_path / "a.pth", loader)
+
+
+def test_a_damaged_source_leaves_the_destination_as_it_was(tmp_path):
+    """Its checksums are compared while the destination is written, which may be done first."""
+    write({"w": np.zeros(1_000_000)}, tmp_path / "a.pth")
+    data = bytearray((tmp_path / "a.pth").read_bytes())
+    data[len(data) // 2] ^= 1
+    (tmp_path / "a.pth").write_bytes(data)
+    (tmp_path / "b.pkl").write_bytes(b"precious")
+    with pytest.raises(CheckpointError, match=r"^\S+a\.pth: is damaged: the checksum of its member \S+/data/0 "):
+        convert(tmp_path / "a.pth", tmp_path / "b.pkl", force=True)
+    assert (tmp_path / "b.pkl").read_bytes() == b"precious"
+    assert sorted(os.listdir(tmp_path)) == ["a.pth", "b.pkl"]
 
 
 def archive_data_start(data, info):
