@@ -15,6 +15,9 @@ from train_small import ARGS, Run
 
 from weight_convert.convert import convert
 
+# Two minutes with kernels compiled, many more without.
+pytestmark = pytest.mark.slow
+
 HERE = Path(__file__).resolve().parent
 STOP, STEPS = 3, 6
 # Of the weights, of which the largest are about 1.
