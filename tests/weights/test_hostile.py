@@ -1,4 +1,4 @@
-"""Damaged, foreign and hostile files: one CheckpointError each, and nothing in them runs."""
+"""Foreign and hostile files: one CheckpointError each, and nothing in them runs."""
 
 import argparse
 import builtins
@@ -13,10 +13,9 @@ import zipfile
 import numpy as np
 import pytest
 import torch
-from trees import same
+from saved import whole_files, zip_with
 
-from weight_convert import CheckpointError, read, write
-from weight_convert.convert import convert
+from weight_convert import CheckpointError, read
 
 
 class Call:
@@ -44,16 +43,6 @@ def hostile_objects(marker):
         "numpy loader": Call(np.load, str(marker)),
         "exec by pickle": Call(pickle.loads, b"cos\nsystem\n(S'x'\ntR."),
     }
-
-
-def zip_with(data, **members):
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        archive.writestr("archive/data.pkl", data)
-        archive.writestr("archive/byteorder", b"little")
-        for name, value in members.items():
-            archive.writestr(f"archive/data/{name}", value)
-    return buffer.getvalue()
 
 
 def attempts(folder, data):
@@ -232,111 +221,6 @@ def test_missing_and_directory(tmp_path):
         read(tmp_path / "a.pth")
     with pytest.raises(CheckpointError, match="not a file"):
         read(tmp_path)
-
-
-def whole_files(folder):
-    tree = {"model": {"w": np.arange(300, dtype="f4"), "b": np.ones((2, 2), "i8")}, "args": argparse.Namespace(x=[1])}
-    write(tree, folder / "a.pth")
-    write(tree, folder / "a.pkl")
-    write(tree["model"], folder / "a.safetensors")
-    tensors = {name: torch.from_numpy(value) for name, value in tree["model"].items()}
-    torch.save({"model": tensors}, folder / "old.pth", _use_new_zipfile_serialization=False)
-    (folder / "plain.pkl").write_bytes(pickle.dumps(tree))
-    return ["a.pth", "a.pkl", "a.safetensors", "old.pth", "plain.pkl"]
-
-
-def test_cut_anywhere(tmp_path):
-    for name in whole_files(tmp_path):
-        data = (tmp_path / name).read_bytes()
-        for size in range(0, len(data), max(1, len(data) // 150)):
-            (tmp_path / "cut.pth").write_bytes(data[:size])
-            with pytest.raises(CheckpointError, match=r"cut\.pth: "):
-                read(tmp_path / "cut.pth", "numpy")
-
-
-def test_damage_anywhere_is_either_harmless_or_named(tmp_path):
-    for name in whole_files(tmp_path):
-        tree = read(tmp_path / name, "numpy")
-        data = bytearray((tmp_path / name).read_bytes())
-        rng = np.random.default_rng(1)
-        for _ in range(400):
-            damaged = data.copy()
-            damaged[rng.integers(len(data))] = rng.integers(256)
-            (tmp_path / "b.pth").write_bytes(damaged)
-            try:
-                found = read(tmp_path / "b.pth", "numpy")
-            except CheckpointError as error:
-                assert str(error).startswith(str(tmp_path / "b.pth"))
-            else:
-                assert name not in ("a.pth", "a.pkl") or same(found, tree), "a format with checksums"
-
-
-@pytest.mark.parametrize("loader", ["numpy", "torch"])
-@pytest.mark.parametrize("member", ["data.pkl", "data/0", "data/1", "byteorder"])
-def test_a_changed_bit_in_a_pth_is_noticed(tmp_path, loader, member):
-    write({"w": np.zeros(10_000), "v": np.zeros(3), "x": "text"}, tmp_path / "a.pth")
-    data = bytearray((tmp_path / "a.pth").read_bytes())
-    with zipfile.ZipFile(tmp_path / "a.pth") as archive:
-        (info,) = (info for info in archive.infolist() if info.filename.partition("/")[2] == member)
-    start = archive_data_start(data, info)
-    data[start + info.file_size // 2] ^= 1
-    (tmp_path / "a.pth").write_bytes(data)
-    with pytest.raises(CheckpointError, match=rf"a\.pth: is damaged: the checksum of its member \S+/{member} does not"):
-        read(tmp_path / "a.pth", loader)
-
-
-def test_a_damaged_source_leaves_the_destination_as_it_was(tmp_path):
-    """Its checksums are compared while the destination is written, which may be done first."""
-    write({"w": np.zeros(1_000_000)}, tmp_path / "a.pth")
-    data = bytearray((tmp_path / "a.pth").read_bytes())
-    data[len(data) // 2] ^= 1
-    (tmp_path / "a.pth").write_bytes(data)
-    (tmp_path / "b.pkl").write_bytes(b"precious")
-    with pytest.raises(CheckpointError, match=r"^\S+a\.pth: is damaged: the checksum of its member \S+/data/0 "):
-        convert(tmp_path / "a.pth", tmp_path / "b.pkl", force=True)
-    assert (tmp_path / "b.pkl").read_bytes() == b"precious"
-    assert sorted(os.listdir(tmp_path)) == ["a.pth", "b.pkl"]
-
-
-def archive_data_start(data, info):
-    name_size, extra_size = struct.unpack_from("<HH", data, info.header_offset + 26)
-    return info.header_offset + 30 + name_size + extra_size
-
-
-def test_a_pth_written_without_checksums_is_read(tmp_path):
-    torch.serialization.set_crc32_options(False)
-    try:
-        torch.save({"w": torch.ones(3)}, tmp_path / "a.pth")
-    finally:
-        torch.serialization.set_crc32_options(True)
-    with zipfile.ZipFile(tmp_path / "a.pth") as archive:
-        assert {info.CRC for info in archive.infolist()} == {0}
-    for loader in ("numpy", "torch"):
-        assert read(tmp_path / "a.pth", loader)["w"].tolist() == [1, 1, 1]
-
-
-def test_members_that_share_their_bytes_are_refused(tmp_path):
-    """Each would be summed: a small file of many such members could keep a reader busy for hours."""
-    data = zip_with(pickle.dumps({}), **{"0": b"\0" * 1000})
-    start = data.index(b"PK\x01\x02")
-    end = data.index(b"PK\x05\x06")
-    directory = data[start:end]
-    again = directory[directory.rindex(b"PK\x01\x02") :]
-    assert again.endswith(b"archive/data/0")
-    extra = b"".join(again[:-1] + bytes([ord("1") + index]) for index in range(9))
-    tail = struct.pack("<4s4H2IH", b"PK\x05\x06", 0, 0, 12, 12, len(directory + extra), start, 0)
-    (tmp_path / "a.pth").write_bytes(data[:start] + directory + extra + tail)
-    with pytest.raises(CheckpointError, match="members overlap"):
-        read(tmp_path / "a.pth", "numpy")
-
-
-def test_a_changed_bit_in_our_pkl_is_noticed(tmp_path):
-    write({"w": np.zeros(100)}, tmp_path / "a.pkl")
-    data = bytearray((tmp_path / "a.pkl").read_bytes())
-    data[len(data) // 2] ^= 1
-    (tmp_path / "a.pkl").write_bytes(data)
-    with pytest.raises(CheckpointError, match="checksum"):
-        read(tmp_path / "a.pkl")
 
 
 def test_state_dict_reader_imports_no_framework(tmp_path):
