@@ -17,13 +17,13 @@ import typer
 
 from detr_common.errors import InputError
 from fixtures.pictures import PAIR
-from fixtures.shapes import check
 from parity import demo, usage
+from parity.arguments import Fault, JittorWeights, Json, Show, Size, Weights, checked_args
 from parity.batch import photograph_batch
 from parity.client import WorkerError
 from parity.doctor import doctor_command
 from parity.gotchas.cli import gotchas_command
-from parity.ladder_cli import COMMANDS, progress_bars
+from parity.ladder_cli import COMMANDS, TRAINING_OPTIONS, progress_bars
 from parity.layers import LayersJob, compare_layers
 from parity.mutants_cli import mutants_command
 from parity.ops.cli import ops_command
@@ -58,7 +58,7 @@ for _name, _command in COMMANDS.items():
     app.command(
         _name,
         context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-        epilog="\b\n" + usage.options_help() + "\n\n" + EXIT_CODES,
+        epilog="\b\n" + usage.options_help(TRAINING_OPTIONS) + "\n\n" + EXIT_CODES,
     )(_command)
 
 
@@ -72,35 +72,21 @@ def layers_command(
     image: Annotated[
         list[Path] | None, typer.Option(help="A photograph; repeat for a batch. Default: two of ours.")
     ] = None,
-    weights: Annotated[
-        Path | None, typer.Option(readable=False, help="Checkpoint of both models. Default: seeded by --seed.")
-    ] = None,
-    jittor_weights: Annotated[
-        Path | None, typer.Option(readable=False, help="Checkpoint of the Jittor model, if another.")
-    ] = None,
-    size: Annotated[int, typer.Option(min=32, help="Pixels of the photographs' shorter side.")] = 256,
-    show: Annotated[str, typer.Option(metavar="MODULE", help="List every tensor of a module.")] = "",
+    weights: Weights = None,
+    jittor_weights: JittorWeights = None,
+    size: Size = 256,
+    show: Show = "",
     keep: Annotated[
         Path | None, typer.Option(readable=False, metavar="DIR", help="Keep the traces in a new folder.")
     ] = None,
-    mutant: Annotated[
-        str, typer.Option(metavar="NAME", help="Plant a known fault in the Jittor model; parity mutants lists them.")
-    ] = "",
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    mutant: Fault = "",
+    json: Json = False,
     bench: Annotated[bool, typer.Option("--bench", help="Measure instead what capture and comparison cost.")] = False,
 ) -> None:
     """Compare every module's output, in float64 and in float32. Takes the options of the model as well."""
-    own_options = [option for parameter in context.command.params for option in parameter.opts]
-    args = usage.model_args(context.args, f"{PROGRAM} layers", own_options)
     usage.check_excluding(("--json", json), ("--show", show), ("--bench", bench))
     usage.check_excluding(("--keep", keep), ("--bench", bench))
-    if jittor_weights and not weights:
-        raise InputError("--jittor-weights: give PyTorch's checkpoint too, with --weights")
-    usage.check_mutant(mutant, args, ("layers",))
-    usage.check_device(args.device)
-    check(args)
-    usage.check_file("--weights", weights)
-    usage.check_file("--jittor-weights", jittor_weights)
+    args = checked_args(context, ("layers",), weights, jittor_weights, mutant)
     usage.check_new_folder("--keep", keep)
     images = photograph_batch(image or [], size)
     with tempfile.TemporaryDirectory() as scratch:

@@ -16,53 +16,40 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from detr_common.errors import InputError
 from fixtures.pictures import PAIR
-from fixtures.shapes import check
 from parity import demo, training, usage
+from parity.arguments import Fault, JittorWeights, Json, Show, Size, Weights, checked_args
 from parity.batch import photograph_batch
 from parity.ladder import RUNGS, LadderJob, LadderVerdict, Verdict, climb, training_batch
 from parity.layers import LayersJob, LayersSession
-from parity.output import PROGRAM, Output, plain
+from parity.output import Output, plain
 from parity.provenance import describe_inputs
 from parity.report import print_layers
 from parity.steps_report import print_steps
 from parity.steps_verdict import StepsVerdict
 
-Weights = Annotated[
-    Path | None, typer.Option(readable=False, help="Checkpoint of both models. Default: seeded by --seed.")
-]
-JittorWeights = Annotated[Path | None, typer.Option(readable=False, help="Checkpoint of the Jittor model, if another.")]
-Size = Annotated[int, typer.Option(min=32, help="Pixels of the photographs' shorter side.")]
-Show = Annotated[str, typer.Option(metavar="MODULE", help="List every tensor of a module.")]
-Fault = Annotated[str, typer.Option(metavar="NAME", help="Plant a known fault in the Jittor model (parity mutants).")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+# Groups of the detector's options that a training depends on.
+TRAINING_OPTIONS = ("backbone", "transformer", "loss", "optimizer", "run")
+
 Forced = Annotated[int, typer.Option(min=0, help="Steps with the same drawn gradients in both.")]
 Free = Annotated[int, typer.Option(min=0, help="Steps in which each trains on its own.")]
 
 
-def losses_command(
-    context: typer.Context,
-    weights: Weights = None,
-    jittor_weights: JittorWeights = None,
-    size: Size = 160,
-    show: Show = "",
-    mutant: Fault = "",
-    json: Json = False,
-) -> None:
-    """Compare the matching and every loss on three annotated photographs, one without objects."""
-    _run(context, ("losses",), weights, jittor_weights, size, mutant, json, show)
+def _tensor_command(rung: str, what: str) -> Callable[..., None]:
+    """Return the command of a rung that compares tensor by tensor."""
 
+    def command(
+        context: typer.Context,
+        weights: Weights = None,
+        jittor_weights: JittorWeights = None,
+        size: Size = 160,
+        show: Show = "",
+        mutant: Fault = "",
+        json: Json = False,
+    ) -> None:
+        _run(context, (rung,), weights, jittor_weights, size, mutant, json, show)
 
-def gradients_command(
-    context: typer.Context,
-    weights: Weights = None,
-    jittor_weights: JittorWeights = None,
-    size: Size = 160,
-    show: Show = "",
-    mutant: Fault = "",
-    json: Json = False,
-) -> None:
-    """Compare the gradient of the total loss with respect to every parameter and every module's output."""
-    _run(context, ("gradients",), weights, jittor_weights, size, mutant, json, show)
+    command.__doc__ = what
+    return command
 
 
 def steps_command(
@@ -98,8 +85,12 @@ def ladder_command(
 
 
 COMMANDS: dict[str, Callable[..., None]] = {
-    "losses": losses_command,
-    "gradients": gradients_command,
+    "losses": _tensor_command(
+        "losses", "Compare the matching and every loss on three annotated photographs, one without objects."
+    ),
+    "gradients": _tensor_command(
+        "gradients", "Compare the gradient of the total loss with respect to parameters and module outputs."
+    ),
     "steps": steps_command,
     "ladder": ladder_command,
 }
@@ -117,16 +108,8 @@ def _run(
     forced: int = 4,
     free: int = 10,
 ) -> None:
-    own_options = [option for parameter in context.command.params for option in parameter.opts]
-    args = usage.model_args(context.args, f"{PROGRAM} {context.info_name}", own_options)
     usage.check_excluding(("--json", json), ("--show", show))
-    if jittor_weights and not weights:
-        raise InputError("--jittor-weights: give PyTorch's checkpoint too, with --weights")
-    usage.check_mutant(mutant, args, rungs)
-    usage.check_device(args.device)
-    check(args)
-    usage.check_file("--weights", weights)
-    usage.check_file("--jittor-weights", jittor_weights)
+    args = checked_args(context, rungs, weights, jittor_weights, mutant)
     batch, images = training_batch(size), photograph_batch([], size)
     with tempfile.TemporaryDirectory() as scratch:
         checkpoint = weights or demo.write_seeded_checkpoint(args, Path(scratch) / "seeded.pkl")

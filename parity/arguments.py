@@ -1,0 +1,50 @@
+"""The options that the comparing commands share, and their checks."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Collection
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from detr_common.errors import InputError
+from fixtures.shapes import check
+from parity import usage
+from parity.output import PROGRAM
+
+Weights = Annotated[
+    Path | None, typer.Option(readable=False, help="Checkpoint of both models. Default: seeded by --seed.")
+]
+JittorWeights = Annotated[Path | None, typer.Option(readable=False, help="Checkpoint of the Jittor model, if another.")]
+Size = Annotated[int, typer.Option(min=32, help="Pixels of the photographs' shorter side.")]
+Show = Annotated[str, typer.Option(metavar="MODULE", help="List every tensor of a module.")]
+Fault = Annotated[
+    str, typer.Option(metavar="NAME", help="Plant a known fault in the Jittor model; parity mutants lists them.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+def checked_args(
+    context: typer.Context,
+    rungs: Collection[str],
+    weights: Path | None,
+    jittor_weights: Path | None,
+    mutant: str,
+) -> argparse.Namespace:
+    """Return the detector's options of a command, once all that can be known before a worker starts is right.
+
+    Raises:
+        InputError: an option, a file, the fault or the device cannot be used.
+    """
+    own_options = [option for parameter in context.command.params for option in parameter.opts]
+    args = usage.model_args(context.args, f"{PROGRAM} {context.info_name}", own_options)
+    if jittor_weights and not weights:
+        raise InputError("--jittor-weights: give PyTorch's checkpoint too, with --weights")
+    usage.check_mutant(mutant, args, rungs)
+    usage.check_device(args.device)
+    check(args)
+    usage.check_file("--weights", weights)
+    usage.check_file("--jittor-weights", jittor_weights)
+    return args
