@@ -1,13 +1,14 @@
 """What a loss takes is looked at before anything is computed: Jittor checks no index, and NaN spreads silently."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from detr_common.errors import InputError, NotFiniteError
 
-Array = npt.NDArray[np.generic]
+Array = npt.NDArray[Any]
 
 _SIDES = ("cx", "cy", "w", "h")
 
@@ -82,7 +83,7 @@ def check_predictions(logits: Array, boxes: Array) -> None:
                 f"({int(wrong.sum())} of {wrong.size} values are not finite); the model has diverged or its input is "
                 "not finite"
             )
-    negative = boxes[..., 2:] < 0  # type: ignore[operator]
+    negative = boxes[..., 2:] < 0
     if negative.any():
         image, query, _ = np.argwhere(negative)[0]
         raise InputError(
@@ -112,7 +113,7 @@ def check_corners(boxes: Array, name: str) -> None:
     Raises:
         InputError: a value is NaN, or x1 < x0 or y1 < y0; the first box is named.
     """
-    wrong = ~(boxes[:, 2:] >= boxes[:, :2]).all(axis=1)  # type: ignore[operator]
+    wrong = ~(boxes[:, 2:] >= boxes[:, :2]).all(axis=1)
     if wrong.any():
         first = int(wrong.argmax())
         raise InputError(

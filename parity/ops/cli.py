@@ -40,8 +40,9 @@ def print_ops(verdict: OpsVerdict, console: Console) -> None:
     """Print a table of all operations, then each disagreement."""
     agree = sum(map(bool, verdict.results))
     table = Table(box=None, pad_edge=False)
-    for title, align in (("operation", "left"), ("cases", "right"), ("float64", "right"), ("float32", "right")):
-        table.add_column(title, justify=align)  # type: ignore[arg-type]
+    table.add_column("operation")
+    for title in ("cases", "float64", "float32"):
+        table.add_column(title, justify="right")
     table.add_column("")
     for result in verdict.results:
         figures = (str(result.cases), f"{result.worst64:.1e}", f"{result.worst32:.2f}")
