@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from small_detector import SMALL
 
 import fixtures
 import parity.cli
@@ -31,6 +30,7 @@ from parity.batch import photograph_batch
 from parity.cli import main
 from parity.client import Worker
 from parity.layers import LayersJob
+from parity.mutants.kills import SMALL
 from parity.policy import Calibrated32, Exact64
 from parity.provenance import describe_images
 from parity.usage import check_device

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_detector import SMALL
 
 import parity.mutants
 from parity.mutants import CATALOGUE
+from parity.mutants.kills import SMALL
 
 NAMES = [name for name, mutant in CATALOGUE.items() if mutant.rung == "layers"]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,19 +16,10 @@ from parity.demo import write_seeded_checkpoint
 from parity.frameworks.base import Batch
 from parity.ladder import LadderJob, LadderVerdict, climb, training_batch
 from parity.layers import LayersJob, LayersSession, in_turns
+from parity.mutants.kills import SMALL
 from parity.rungs import RUNS, TRUTH
 from parity.steps import StepsJob, compare_steps, mirrored
 from parity.training import TrainingJob, compare_gradients, compare_losses, silent
-
-OPTIONS: dict[str, Any] = {
-    "backbone": "resnet18",
-    "enc_layers": 2,
-    "dec_layers": 2,
-    "hidden_dim": 64,
-    "nheads": 4,
-    "dim_feedforward": 128,
-    "num_queries": 20,
-}
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +30,7 @@ def session() -> Iterator[LayersSession]:
 
 @pytest.fixture(scope="module")
 def job(tmp_path_factory: pytest.TempPathFactory) -> TrainingJob:
-    args = default_args(**OPTIONS)
+    args = default_args(**SMALL)
     weights = write_seeded_checkpoint(args, tmp_path_factory.mktemp("weights") / "seeded.pkl")
     batch = training_batch(64)
     return TrainingJob(LayersJob(args, weights, batch.images), batch)
@@ -74,7 +64,7 @@ def test_gradients_agree(session: LayersSession, job: TrainingJob) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("dropout", [0.0, 0.1])
 def test_steps_agree(session: LayersSession, job: TrainingJob, dropout: float) -> None:
-    args = default_args(**OPTIONS, dropout=dropout)
+    args = default_args(**{**SMALL, "dropout": dropout})
     batches = job.batch, mirrored(job.batch)
     verdict = compare_steps(session, StepsJob(replace(job.model, args=args), batches, free=10))
     assert verdict, verdict.findings[:3]
@@ -132,7 +122,7 @@ def test_a_rung_that_is_left_out_or_compares_nothing_fails(session: LayersSessio
 
 @pytest.mark.slow
 def test_weights_of_another_seed_fail_in_every_rung(session: LayersSession, job: TrainingJob, tmp_path: Path) -> None:
-    other = write_seeded_checkpoint(default_args(**OPTIONS, seed=7), tmp_path / "other.pkl")
+    other = write_seeded_checkpoint(default_args(**SMALL, seed=7), tmp_path / "other.pkl")
     model = replace(job.model, port_weights=other)
     ladder = LadderJob(model, job.batch, forced=1, free=1)
     verdict = climb(session, ladder, silent)
