@@ -9,15 +9,17 @@ from typing import Any
 import fixtures
 from parity.frameworks.base import Batch
 from parity.layers import LayersJob, LayersSession
+from parity.ops.session import OpsVerdict, run_ops
 from parity.policy import Steps
 from parity.steps import StepsJob, compare_steps, mirrored
 from parity.steps_verdict import StepsVerdict
 from parity.training import Progress, TrainingJob, compare_gradients, compare_losses
 from parity.verdict import LayersVerdict
 
-RUNGS = ("layers", "losses", "gradients", "steps")
+RUNGS = ("ops", "layers", "losses", "gradients", "steps")
 
-Verdict = LayersVerdict | StepsVerdict
+ModelVerdict = LayersVerdict | StepsVerdict
+Verdict = OpsVerdict | ModelVerdict
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class LadderJob:
         forced: steps on drawn gradients.
         free: steps of training.
         seed: of drawn gradients and dropout masks.
+        examples: cases for each operation.
         rungs: those that are wanted.
     """
 
@@ -38,6 +41,7 @@ class LadderJob:
     forced: int = 4
     free: int = 10
     seed: int = 0
+    examples: int = 20
     rungs: tuple[str, ...] = RUNGS
 
 
@@ -106,6 +110,7 @@ def climb(
     both = job.batch, mirrored(job.batch)
     steps = StepsJob(training.model, both, job.forced, job.free, seed=job.seed, policy=Steps())
     run: dict[str, Callable[[], Verdict]] = {
+        "ops": lambda: run_ops(examples=job.examples),
         "layers": lambda: session.compare(job.model, progress),
         "losses": lambda: compare_losses(session, training, progress),
         "gradients": lambda: compare_gradients(session, training, progress),

@@ -21,6 +21,8 @@ from parity.arguments import Fault, JittorWeights, Json, Show, Size, Weights, ch
 from parity.batch import photograph_batch
 from parity.ladder import RUNGS, LadderJob, LadderVerdict, Verdict, climb, training_batch
 from parity.layers import LayersJob, LayersSession
+from parity.ops.cli import print_ops
+from parity.ops.session import OpsVerdict
 from parity.output import Output, plain
 from parity.provenance import describe_inputs
 from parity.report import print_layers
@@ -78,7 +80,7 @@ def ladder_command(
     mutant: Fault = "",
     json: Json = False,
 ) -> None:
-    """Run all rungs: layers, losses, gradients, steps."""
+    """Run all rungs: ops, layers, losses, gradients, steps."""
     if not forced or not free:
         raise InputError("--forced 0 and --free 0 leave out a part of the ladder; parity steps can do without one")
     _run(context, RUNGS, weights, jittor_weights, size, mutant, json, forced=forced, free=free)
@@ -115,7 +117,7 @@ def _run(
         checkpoint = weights or demo.write_seeded_checkpoint(args, Path(scratch) / "seeded.pkl")
         inputs = describe_inputs(checkpoint, jittor_weights, None if weights else args.seed, PAIR, images)
         model = LayersJob(args, checkpoint, images, jittor_weights, mutant, inputs=inputs)
-        job = LadderJob(model, batch, forced, free, args.seed, rungs)
+        job = LadderJob(model, batch, forced, free, args.seed, rungs=rungs)
         with LayersSession() as session:
             verdict = run_ladder(session, job, lambda one: None if json else report(one, Output(), show))
     if json:
@@ -134,7 +136,9 @@ def run_ladder(session: LayersSession, job: LadderJob, done: Callable[[Verdict],
 
 def report(verdict: Verdict, console: Console, show: str = "") -> None:
     """Print the story of one rung."""
-    if isinstance(verdict, StepsVerdict):
+    if isinstance(verdict, OpsVerdict):
+        print_ops(verdict, console)
+    elif isinstance(verdict, StepsVerdict):
         print_steps(verdict, console)
     else:
         print_layers(verdict, console, show, usage.command_line(["parity", verdict.rung, *sys.argv[2:]]))
@@ -145,7 +149,7 @@ def summarise(verdict: LadderVerdict, console: Console) -> None:
     console.print("\n[bold]The ladder[/]")
     for one in verdict.verdicts:
         mark = "[bold green]✓ PASS[/]" if one else "[bold red]✗ FAIL[/]"
-        console.print(f"{mark}  {one.rung:<10} {one.compared} tensors compared", highlight=False)
+        console.print(f"{mark}  {one.rung:<10} {one.compared} compared", highlight=False)
     for rung in verdict.left_out:
         console.print(f"[bold red]✗ FAIL[/]  {rung:<10} did not run", highlight=False)
 

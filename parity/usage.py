@@ -104,7 +104,7 @@ def check_mutant(mutant: str, args: argparse.Namespace, rungs: Collection[str]) 
         raise InputError(f"--mutant {mutant}: no such fault{hint}; {PROGRAM} mutants lists them all")
     known = CATALOGUE[mutant]
     ladder = list(dict.fromkeys(one.rung for one in CATALOGUE.values()))
-    if max(map(ladder.index, rungs)) < ladder.index(known.rung):
+    if max(ladder.index(rung) for rung in rungs if rung in ladder) < ladder.index(known.rung):
         raise InputError(f"{mutant}: does not show here; {PROGRAM} {known.rung} --mutant {mutant} finds it")
     for name, value in known.options.items():
         # Others do not decide whether the fault shows, only whether the module that it sits in has this name.

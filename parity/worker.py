@@ -79,15 +79,15 @@ def _run(adapter: Adapter, request: dict[str, Any], arrays: dict[str, Array], em
         case "forward":
             return adapter.forward(batch.images, emit if request["capture"] else None)
         case "choose":
-            return adapter.choose(batch)
+            return adapter.training.choose(batch)
         case "losses":
-            adapter.losses(batch, emit)
+            adapter.training.losses(batch, emit)
         case "gradients":
-            adapter.gradients(batch, arrays, request["split"], emit)
+            adapter.training.gradients(batch, arrays, request["split"], emit)
         case "prepare":
-            adapter.prepare()
+            adapter.training.prepare()
         case "step":
-            return adapter.step(request, batch, arrays, emit)
+            return adapter.training.step(request, batch, arrays, emit)
         case unknown:
             raise ValueError(f"no such request: {unknown}")
     return {}

@@ -54,42 +54,8 @@ class Batch:
         return Batch(parts("image"), parts("labels"), parts("boxes"))
 
 
-class Adapter(Protocol):
-    """What the harness asks of a framework."""
-
-    name: str
-
-    def environment(self) -> dict[str, str]:
-        """Return versions and flags, for the manifest."""
-
-    def build(self, args: argparse.Namespace, weights: Path, twin: int = 0) -> None:
-        """Build the detector in evaluation mode and load weights into it.
-
-        Args:
-            args: options of the detector.
-            weights: the checkpoint.
-            twin: not 0: compute without oneDNN and cuDNN, from weights moved by one ulp, by coins of this seed.
-
-        Raises:
-            InputError: the weights do not fit.
-        """
-
-    def modules(self) -> list[str]:
-        """Return the names of all modules, the criterion's and post-processing included."""
-
-    def plant(self, mutant: str) -> None:
-        """Plant a known fault in the model (``parity.mutants``)."""
-
-    def forward(self, images: Sequence[npt.NDArray[np.float32]], emit: EmitEntry | None) -> dict[str, Array]:
-        """Run the detector and its post-processing on [3, H, W] images.
-
-        Args:
-            images: float32; cast to the dtype of the model.
-            emit: receives every captured tensor in execution order; None runs plainly.
-
-        Returns:
-            ``pred_logits``, ``pred_boxes`` and the detections of each image: ``scores.0``, ``labels.0``, ``boxes.0``.
-        """
+class Passes(Protocol):
+    """The passes of training that the harness asks of a framework."""
 
     def choose(self, batch: Batch) -> dict[str, Array]:
         """Run the losses and return each choice that a module made: a ReLU's mask, a pool's indices, the matching.
@@ -128,6 +94,52 @@ class Adapter(Protocol):
 
         Returns:
             The choices that it made itself.
+        """
+
+
+class Adapter(Protocol):
+    """What the harness asks of a framework.
+
+    Attributes:
+        name: of the framework.
+    """
+
+    name: str
+
+    @property
+    def training(self) -> Passes:
+        """Passes of training on what ``build`` has built."""
+
+    def environment(self) -> dict[str, str]:
+        """Return versions and flags, for the manifest."""
+
+    def build(self, args: argparse.Namespace, weights: Path, twin: int = 0) -> None:
+        """Build the detector in evaluation mode and load weights into it.
+
+        Args:
+            args: options of the detector.
+            weights: the checkpoint.
+            twin: not 0: compute without oneDNN and cuDNN, from weights moved by one ulp, by coins of this seed.
+
+        Raises:
+            InputError: the weights do not fit.
+        """
+
+    def modules(self) -> list[str]:
+        """Return the names of all modules, the criterion's and post-processing included."""
+
+    def plant(self, mutant: str) -> None:
+        """Plant a known fault in the model (``parity.mutants``)."""
+
+    def forward(self, images: Sequence[npt.NDArray[np.float32]], emit: EmitEntry | None) -> dict[str, Array]:
+        """Run the detector and its post-processing on [3, H, W] images.
+
+        Args:
+            images: float32; cast to the dtype of the model.
+            emit: receives every captured tensor in execution order; None runs plainly.
+
+        Returns:
+            ``pred_logits``, ``pred_boxes`` and the detections of each image: ``scores.0``, ``labels.0``, ``boxes.0``.
         """
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import detr_jt  # readies Jittor, so it comes before Jittor itself
 
@@ -17,7 +16,7 @@ import numpy.typing as npt
 from jittor import nn
 
 from parity.capture import Captured, Recent, RecentArrays, Window
-from parity.frameworks.base import POSTPROCESS, Array, Batch, EmitEntry, flatten_results
+from parity.frameworks.base import POSTPROCESS, Array, EmitEntry, flatten_results
 from parity.frameworks.jittor_training import HELD_BYTES, JittorTraining, capturing
 from parity.mutants.port import plant, unplant
 from parity.trace import Entry
@@ -69,28 +68,6 @@ class JittorAdapter:
                 results = {name: value.numpy() for name, value in flatten_results(outputs, detections).items()}
             if not window.advance():
                 return results
-
-    def choose(self, batch: Batch) -> dict[str, Array]:
-        """Refuse: the reference chooses, and the port follows."""
-        raise ValueError("choices are taken from the reference, which is PyTorch")
-
-    def losses(self, batch: Batch, emit: EmitEntry) -> None:
-        """Emit predictions, what crosses the criterion's modules, and each loss."""
-        self.training.losses(batch, emit)
-
-    def gradients(self, batch: Batch, given: Mapping[str, Array], split: bool, emit: EmitEntry) -> None:
-        """Emit the gradient of the total loss with respect to parameters and to what crosses modules."""
-        self.training.gradients(batch, given, split, emit)
-
-    def prepare(self) -> None:
-        """Begin to train."""
-        self.training.prepare()
-
-    def step(
-        self, order: Mapping[str, Any], batch: Batch, given: Mapping[str, Array], emit: EmitEntry
-    ) -> dict[str, Array]:
-        """Take one step of training."""
-        return self.training.step(order, batch, given, emit)
 
     def _named_modules(self) -> list[tuple[str, nn.Module]]:
         return [*self.training.named, (POSTPROCESS, self.postprocessors["bbox"])]

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from typing import Any
 
-import detr_jt  # noqa: F401 - readies Jittor, so it comes before Jittor itself
-
-# isort: split
-import jittor as jt
-import numpy as np
-from jittor import Var, nn
-
+# The package readies Jittor, so it comes before Jittor itself.
 import detr_jt.optimizer as optim
 from detr_jt.criterion import total_loss
 from detr_jt.layers import Dropout
 from detr_jt.matcher import HungarianMatcher
+
+# isort: split
+import jittor as jt
+from jittor import Var, nn
+
 from parity import chance
 from parity.capture import ROOT, Captured, Recent, Recorder, Window
 from parity.choices import WANTED, Choices
-from parity.frameworks.base import CRITERION, Array, Batch, EmitEntry, code_of, gradient_name, of_losses
+from parity.frameworks.base import Array, Batch, EmitEntry, code_of, gradient_name, of_losses
+from parity.frameworks.training import Training
 from parity.trace import Entry
 
 Named = list[tuple[str, nn.Module]]
@@ -52,21 +53,28 @@ class JittorTensors:
         return tensor.clone() if tensor.dtype.is_float() else tensor
 
 
-class JittorTraining:
-    """Passes of training on a model and its criterion.
+class JittorTraining(Training):
+    """Passes of training in Jittor; see ``parity.frameworks.base.Passes``."""
 
-    Args:
-        args: options of the detector.
-        model: the detector.
-        criterion: its losses.
-    """
+    optim = optim
 
-    def __init__(self, args: Any, model: nn.Module, criterion: nn.Module) -> None:
-        self.args = args
-        self.model = model
-        self.criterion = criterion
-        self.named: Named = [(name or ROOT, module) for name, module in model.named_modules()]
-        self.named += [(f"{CRITERION}.{name}" if name else CRITERION, m) for name, m in criterion.named_modules()]
+    def to_numpy(self, value: Var) -> Array:
+        """Return the values of a Var."""
+        array: Array = value.numpy()
+        return array
+
+    def trained(self) -> dict[str, Var]:
+        """Return the parameters that take a gradient, by name."""
+        return {name: weight for name, weight in self.model.named_parameters() if not weight.is_stop_grad()}
+
+    def train(self) -> None:
+        """Put the model in training mode."""
+        for module in self.model.modules():
+            module.is_train = True
+
+    def choose(self, batch: Batch) -> dict[str, Array]:
+        """Refuse: the reference chooses, and the port follows."""
+        raise ValueError("choices are taken from the reference, which is PyTorch")
 
     def losses(self, batch: Batch, emit: EmitEntry) -> None:
         """Emit predictions, what crosses the criterion's modules, and each loss."""
@@ -83,8 +91,8 @@ class JittorTraining:
         finally:
             for c in held:
                 emit(Entry(c.name, c.owner, c.source, c.tensor.numpy(), c.caller, c.inputs, recent.find(c)))
-        for name, value in {**losses, "total": total}.items():
-            emit(Entry(f"loss/{name}", CRITERION, "", value.numpy()))
+        for entry in self.loss_entries(losses, total):
+            emit(entry)
 
     def gradients(self, batch: Batch, given: Mapping[str, Array], split: bool, emit: EmitEntry) -> None:
         """Emit gradients in the order of the backward pass; each parameter's before those of its module's inputs."""
@@ -103,8 +111,8 @@ class JittorTraining:
 
         Gradients of what lies between, if Jittor is asked for them too, part what it else runs as one kernel.
         """
-        weights = {name: weight for name, weight in self.model.named_parameters() if not weight.is_stop_grad()}
-        with choosing(self.named, Choices.given_in(given)):
+        weights = self.trained()
+        with self.choosing(Choices.given_in(given)):
             _, total = self.run(batch)
         gradients = jt.grad(total, list(weights.values()))
         jt.sync(gradients)
@@ -115,14 +123,13 @@ class JittorTraining:
     ) -> tuple[list[Captured], Var]:
         """Run forward; return what was captured and is wanted, and the total loss."""
         events: list[Captured] = []
-        recent = Recent()
 
         def note(c: Captured) -> None:
-            if WANTED + gradient_name(c.name) in given and not recent.find(c) and window.holds(c.tensor.nbytes):
+            if WANTED + gradient_name(c.name) in given and window.holds(c.tensor.nbytes):
                 events.append(c)
 
         imposed = Choices.given_in(given)
-        with choosing(self.named, imposed), capturing(self.named, self.model, note, split):
+        with self.choosing(imposed), capturing(self.named, self.model, note, split):
             _, total = self.run(batch)
         return events, total
 
@@ -134,13 +141,15 @@ class JittorTraining:
         jt.sync(gradients)
         of_nodes = dict(zip(nodes, gradients, strict=True))
         del gradients
+        recent = Recent()
         first_inputs = {c.owner: i for i, c in reversed(list(enumerate(events))) if c.name.startswith("input/")}
         for i, c in reversed(list(enumerate(events))):
             if first_inputs.get(c.owner) == i:
                 self.emit_weights({k: of_weights[k] for k in of_weights if k.rpartition(".")[0] == c.owner}, emit)
                 of_weights = {k: v for k, v in of_weights.items() if k.rpartition(".")[0] != c.owner}
-            array = of_nodes[c.key].numpy()
-            emit(Entry(gradient_name(c.name), c.owner, c.source, array, c.caller, c.inputs))
+            name = gradient_name(c.name)
+            repeats = recent.find(replace(c, name=name))
+            emit(Entry(name, c.owner, c.source, of_nodes[c.key].numpy(), c.caller, c.inputs, repeats))
         self.emit_weights(of_weights, emit)
 
     def emit_weights(self, gradients: Mapping[str, Array], emit: EmitEntry) -> None:
@@ -148,50 +157,9 @@ class JittorTraining:
         for name, gradient in gradients.items():
             emit(Entry(f"grad/{name}", name.rpartition(".")[0] or ROOT, "", gradient))
 
-    def prepare(self) -> None:
-        """Begin to train."""
-        for module in self.model.modules():
-            module.is_train = True
-        self.optimizer = optim.build_optimizer(self.model, self.args)
-        self.schedule = optim.build_scheduler(self.optimizer, self.args)
-
-    def step(
-        self, order: Mapping[str, Any], batch: Batch, given: Mapping[str, Array], emit: EmitEntry
-    ) -> dict[str, Array]:
-        """Take one step of training, emit what it led to and return the choices it made."""
-        number, seed = int(order["number"]), int(order["seed"])
-        prefix = f"step{number}"
-        drawn: dict[str, Array] = {}
-        choices = Choices.given_in(given)
-        if order["forced"]:
-            shapes = {name: tuple(w.shape) for name, w in self.model.named_parameters() if not w.is_stop_grad()}
-            drawn = {name: chance.gradient(seed, number, name, shape) for name, shape in shapes.items()}
-            optim.set_gradients(self.optimizer, drawn)
-        else:
-            with choosing(self.named, choices, (seed, number)):
-                losses, total = self.run(batch)
-            optim.backward(self.optimizer, total)
-            for name, value in {**losses, "total": total}.items():
-                emit(Entry(f"{prefix}/loss/{name}", CRITERION, "", value.numpy()))
-        norm = float(optim.clip_grad_norm(self.optimizer, self.args.clip_max_norm))
-        left = {name: value.numpy() for name, value in optim.gradients(self.optimizer).items()}
-        emit(Entry(f"{prefix}/norm", "clip_grad_norm", "", np.array([norm, *chance.norms(left)], self.args.dtype)))
-        if drawn:
-            # Clipped alike on both sides, so that the optimizers are given the same numbers to the last digit.
-            optim.set_gradients(self.optimizer, chance.clipped(drawn, self.args.clip_max_norm))
-        self.optimizer.step()
-        if order["drop"]:
-            self.schedule.step()
-        rates = np.array([group["lr"] for group in self.optimizer.param_groups])
-        emit(Entry(f"{prefix}/lr", "schedule", "", rates))
-        for name, weight in self.model.state_dict().items():
-            emit(Entry(f"{prefix}/param/{name}", "optimizer", "", weight.numpy()))
-        if order["forced"]:
-            for name, state in optim.moments(self.optimizer).items():
-                for kind, value in state.items():
-                    array = np.asarray(value, np.float64 if kind == "step" else None).reshape(-1)
-                    emit(Entry(f"{prefix}/{kind}/{name}", "optimizer", "", array))
-        return choices.made
+    def choosing(self, choices: Choices, dropout: tuple[int, int] | None = None) -> AbstractContextManager[None]:
+        """Note the choices of modules or impose them."""
+        return choosing(self.named, choices, dropout)
 
     def run(self, batch: Batch) -> tuple[dict[str, Var], Var]:
         """Run detector and criterion."""

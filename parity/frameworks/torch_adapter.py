@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +14,7 @@ from torch import nn
 
 import detr_pt
 from parity.capture import Captured, Recent
-from parity.frameworks.base import POSTPROCESS, Array, Batch, EmitEntry, flatten_results
+from parity.frameworks.base import POSTPROCESS, Array, EmitEntry, flatten_results
 from parity.frameworks.torch_training import TorchTraining, capturing, to_numpy
 from parity.trace import Entry
 
@@ -66,28 +65,6 @@ class TorchAdapter:
             outputs = self.model(tensors)
             detections = self.postprocessors["bbox"](outputs, sizes)
         return {name: to_numpy(value) for name, value in flatten_results(outputs, detections).items()}
-
-    def choose(self, batch: Batch) -> dict[str, Array]:
-        """Return the choices of a pass, and which tensors the total loss has a gradient of."""
-        return self.training.choose(batch)
-
-    def losses(self, batch: Batch, emit: EmitEntry) -> None:
-        """Emit predictions, what crosses the criterion's modules, and each loss."""
-        self.training.losses(batch, emit)
-
-    def gradients(self, batch: Batch, given: Mapping[str, Array], split: bool, emit: EmitEntry) -> None:
-        """Emit the gradient of the total loss with respect to parameters and to what crosses modules."""
-        self.training.gradients(batch, given, split, emit)
-
-    def prepare(self) -> None:
-        """Begin to train."""
-        self.training.prepare()
-
-    def step(
-        self, order: Mapping[str, Any], batch: Batch, given: Mapping[str, Array], emit: EmitEntry
-    ) -> dict[str, Array]:
-        """Take one step of training."""
-        return self.training.step(order, batch, given, emit)
 
     def _named_modules(self) -> list[tuple[str, nn.Module]]:
         return [*self.training.named, (POSTPROCESS, self.postprocessors["bbox"])]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,8 @@ from detr_pt.matcher import HungarianMatcher
 from parity import chance
 from parity.capture import ROOT, Captured, Recent, Recorder
 from parity.choices import WANTED, Choices
-from parity.frameworks.base import CRITERION, Array, Batch, EmitEntry, code_of, gradient_name, of_losses
+from parity.frameworks.base import Array, Batch, EmitEntry, code_of, gradient_name, of_losses
+from parity.frameworks.training import Training
 from parity.trace import Entry
 
 Named = list[tuple[str, nn.Module]]
@@ -49,21 +51,22 @@ def to_numpy(tensor: Tensor) -> Array:
     return array
 
 
-class TorchTraining:
-    """Passes of training on a model and its criterion.
+class TorchTraining(Training):
+    """Passes of training in PyTorch; see ``parity.frameworks.base.Passes``."""
 
-    Args:
-        args: options of the detector.
-        model: the detector.
-        criterion: its losses.
-    """
+    optim = optim
 
-    def __init__(self, args: Any, model: nn.Module, criterion: nn.Module) -> None:
-        self.args = args
-        self.model = model
-        self.criterion = criterion
-        self.named: Named = [(name or ROOT, module) for name, module in model.named_modules()]
-        self.named += [(f"{CRITERION}.{name}" if name else CRITERION, m) for name, m in criterion.named_modules()]
+    def to_numpy(self, value: Tensor) -> Array:
+        """Return the values of a tensor."""
+        return to_numpy(value)
+
+    def trained(self) -> dict[str, Tensor]:
+        """Return the parameters that take a gradient, by name."""
+        return {name: weight for name, weight in self.model.named_parameters() if weight.requires_grad}
+
+    def train(self) -> None:
+        """Put the model in training mode."""
+        self.model.train()
 
     def choose(self, batch: Batch) -> dict[str, Array]:
         """Run the losses, and return the choices and which tensors the total loss has a gradient of."""
@@ -74,7 +77,7 @@ class TorchTraining:
             if c.tensor.requires_grad and not isinstance(c.tensor, nn.Parameter):
                 wanted[WANTED + gradient_name(c.name)] = np.zeros(0, np.uint8)
 
-        with choosing(self.named, choices), capturing(self.named, self.model, note, split=True):
+        with self.choosing(choices), capturing(self.named, self.model, note, split=True):
             self.run(batch)
         return {**choices.made, **wanted}
 
@@ -88,8 +91,8 @@ class TorchTraining:
 
         with torch.no_grad(), capturing(self.named, self.model, note):
             losses, total = self.run(batch)
-        for name, value in {**losses, "total": total}.items():
-            emit(Entry(f"loss/{name}", CRITERION, "", to_numpy(value)))
+        for entry in self.loss_entries(losses, total):
+            emit(entry)
 
     def gradients(self, batch: Batch, given: Mapping[str, Array], split: bool, emit: EmitEntry) -> None:
         """Emit gradients, those of tensors as the backward pass has them and then those of parameters."""
@@ -98,71 +101,30 @@ class TorchTraining:
 
         def note(c: Captured) -> None:
             name = gradient_name(c.name)
-            if WANTED + name in given and not recent.find(c):
+            if WANTED + name in given:
                 waiting[name] = c
                 c.tensor.register_hook(lambda gradient: send(name, gradient))
 
         def send(name: str, gradient: Tensor) -> None:
-            c = waiting.pop(name)
-            emit(Entry(name, c.owner, c.source, to_numpy(gradient), c.caller, c.inputs))
+            c = replace(waiting.pop(name), name=name)
+            emit(Entry(name, c.owner, c.source, to_numpy(gradient), c.caller, c.inputs, recent.find(c)))
 
         self.model.zero_grad(set_to_none=True)
         imposed = Choices.given_in(given)
-        with choosing(self.named, imposed), capturing(self.named, self.model, note, split):
+        with self.choosing(imposed), capturing(self.named, self.model, note, split):
             _, total = self.run(batch)
         total.backward()
         for name, c in list(waiting.items()):
             # No gradient reached it.
             send(name, torch.zeros_like(c.tensor))
-        for name, weight in self.model.named_parameters():
-            if weight.requires_grad:
-                gradient = torch.zeros_like(weight) if weight.grad is None else weight.grad
-                emit(Entry(f"grad/{name}", name.rpartition(".")[0] or ROOT, "", to_numpy(gradient)))
+        for name, weight in self.trained().items():
+            gradient = torch.zeros_like(weight) if weight.grad is None else weight.grad
+            emit(Entry(f"grad/{name}", name.rpartition(".")[0] or ROOT, "", to_numpy(gradient)))
         self.model.zero_grad(set_to_none=True)
 
-    def prepare(self) -> None:
-        """Begin to train."""
-        self.model.train()
-        self.optimizer = optim.build_optimizer(self.model, self.args)
-        self.schedule = optim.build_scheduler(self.optimizer, self.args)
-
-    def step(
-        self, order: Mapping[str, Any], batch: Batch, given: Mapping[str, Array], emit: EmitEntry
-    ) -> dict[str, Array]:
-        """Take one step of training, emit what it led to and return the choices it made."""
-        number, seed = int(order["number"]), int(order["seed"])
-        prefix = f"step{number}"
-        drawn: dict[str, Array] = {}
-        choices = Choices.given_in(given)
-        if order["forced"]:
-            shapes = {name: tuple(w.shape) for name, w in self.model.named_parameters() if w.requires_grad}
-            drawn = {name: chance.gradient(seed, number, name, shape) for name, shape in shapes.items()}
-            optim.set_gradients(self.optimizer, drawn)
-        else:
-            with choosing(self.named, choices, (seed, number)):
-                losses, total = self.run(batch)
-            optim.backward(self.optimizer, total)
-            for name, value in {**losses, "total": total}.items():
-                emit(Entry(f"{prefix}/loss/{name}", CRITERION, "", to_numpy(value)))
-        norm = float(optim.clip_grad_norm(self.optimizer, self.args.clip_max_norm))
-        left = {name: to_numpy(value) for name, value in optim.gradients(self.optimizer).items()}
-        emit(Entry(f"{prefix}/norm", "clip_grad_norm", "", np.array([norm, *chance.norms(left)], self.args.dtype)))
-        if drawn:
-            # Clipped alike on both sides, so that the optimizers are given the same numbers to the last digit.
-            optim.set_gradients(self.optimizer, chance.clipped(drawn, self.args.clip_max_norm))
-        self.optimizer.step()
-        if order["drop"]:
-            self.schedule.step()
-        rates = np.array([group["lr"] for group in self.optimizer.param_groups])
-        emit(Entry(f"{prefix}/lr", "schedule", "", rates))
-        for name, weight in self.model.state_dict().items():
-            emit(Entry(f"{prefix}/param/{name}", "optimizer", "", to_numpy(weight)))
-        if order["forced"]:
-            for name, state in optim.moments(self.optimizer).items():
-                for kind, value in state.items():
-                    array = np.asarray(value, np.float64 if kind == "step" else None).reshape(-1)
-                    emit(Entry(f"{prefix}/{kind}/{name}", "optimizer", "", array))
-        return choices.made
+    def choosing(self, choices: Choices, dropout: tuple[int, int] | None = None) -> AbstractContextManager[None]:
+        """Note the choices of modules or impose them."""
+        return choosing(self.named, choices, dropout)
 
     def run(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
         """Run detector and criterion; the images have gradients, so that every module's output has one."""

@@ -31,15 +31,24 @@ def _attention_detached(attention: Module) -> None:
     override_with(attention, nn, "softmax", lambda softmax, x, dim: softmax(x, dim=dim).detach())
 
 
-@fault("auxiliary-classes-detached")
-def _auxiliary_detached(model: Module) -> None:
+def _detach_auxiliary(model: Module, *keys: str) -> None:
     def execute(self: Module, original: Callable[..., Any], samples: Any) -> Any:
         outputs = original(samples)
         for layer in outputs["aux_outputs"]:
-            layer["pred_logits"] = layer["pred_logits"].detach()
+            layer.update({key: layer[key].detach() for key in keys})
         return outputs
 
     override(model, execute)
+
+
+@fault("auxiliary-outputs-detached")
+def _auxiliary_detached(model: Module) -> None:
+    _detach_auxiliary(model, "pred_logits", "pred_boxes")
+
+
+@fault("auxiliary-classes-detached")
+def _auxiliary_classes_detached(model: Module) -> None:
+    _detach_auxiliary(model, "pred_logits")
 
 
 @fault("queries-frozen")

@@ -12,7 +12,7 @@ from detr_common.options import default_args
 from parity.batch import photograph_batch
 from parity.demo import write_seeded_checkpoint
 from parity.frameworks.base import Batch
-from parity.ladder import Verdict, training_batch
+from parity.ladder import ModelVerdict, training_batch
 from parity.layers import LayersJob, LayersSession
 from parity.mutants.mutant import Mutant
 from parity.steps import StepsJob, compare_steps, mirrored
@@ -41,7 +41,7 @@ class Kill:
     """
 
     mutant: Mutant
-    verdict: Verdict
+    verdict: ModelVerdict
 
     @property
     def owner(self) -> str:
@@ -99,7 +99,7 @@ class Ground:
             self._checkpoints[key] = write_seeded_checkpoint(args, self._folder / f"{len(self._checkpoints)}.pkl")
         return LayersJob(args, self._checkpoints[key], photograph_batch([], size or self.size), mutant=mutant)
 
-    def compare(self, rung: str, mutant: str = "", batch: Batch | None = None, **options: Any) -> Verdict:
+    def compare(self, rung: str, mutant: str = "", batch: Batch | None = None, **options: Any) -> ModelVerdict:
         """Run a rung; that of steps first on drawn gradients, and where these agree on each side's own."""
         job = self.job(mutant, 96 if rung == "layers" else 0, **options)
         batch = batch or self.batch

@@ -68,6 +68,7 @@ GRADIENTS = (
     _gradients(
         "attention-weights-detached", "transformer.encoder.layers.0.self_attn", "attention weights are detached"
     ),
+    _gradients("auxiliary-outputs-detached", "(root)", "auxiliary outputs are detached"),
     _gradients("auxiliary-classes-detached", "(root)", "the logits of auxiliary outputs are detached"),
     _gradients("memory-detached", "transformer.decoder", "no gradient flows from the decoder to the encoder"),
     _gradients("queries-frozen", "query_embed", "object queries take no gradient"),

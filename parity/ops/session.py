@@ -47,9 +47,11 @@ class OpsVerdict:
 
     Attributes:
         results: one for each operation.
+        rung: its name.
     """
 
     results: tuple[Result, ...]
+    rung: str = "ops"
 
     def __bool__(self) -> bool:
         return self.compared > 0 and all(self.results)
@@ -62,7 +64,7 @@ class OpsVerdict:
     def as_dict(self) -> dict[str, Any]:
         """Return what ``--json`` writes."""
         return {
-            "rung": "ops",
+            "rung": self.rung,
             "passed": bool(self),
             "compared": self.compared,
             "operations": [asdict(result) | {"passed": bool(result)} for result in self.results],

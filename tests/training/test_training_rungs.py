@@ -14,7 +14,7 @@ from detr_common.options import default_args
 from parity.choices import WANTED
 from parity.demo import write_seeded_checkpoint
 from parity.frameworks.base import Batch
-from parity.ladder import LadderJob, LadderVerdict, climb, training_batch
+from parity.ladder import RUNGS, LadderJob, LadderVerdict, climb, training_batch
 from parity.layers import LayersJob, LayersSession, in_turns
 from parity.mutants.kills import SMALL
 from parity.rungs import RUNS, TRUTH
@@ -124,6 +124,6 @@ def test_a_rung_that_is_left_out_or_compares_nothing_fails(session: LayersSessio
 def test_weights_of_another_seed_fail_in_every_rung(session: LayersSession, job: TrainingJob, tmp_path: Path) -> None:
     other = write_seeded_checkpoint(default_args(**SMALL, seed=7), tmp_path / "other.pkl")
     model = replace(job.model, port_weights=other)
-    ladder = LadderJob(model, job.batch, forced=1, free=1)
+    ladder = LadderJob(model, job.batch, forced=1, free=1, rungs=RUNGS[1:])
     verdict = climb(session, ladder, silent)
     assert [bool(one) for one in verdict.verdicts] == [False] * 4

@@ -1,0 +1,123 @@
+"""What the passes of training have in common in both frameworks: the modules with their names, and the steps."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from typing import Any, ClassVar
+
+import numpy as np
+
+from parity import chance
+from parity.capture import ROOT
+from parity.choices import Choices
+from parity.frameworks.base import CRITERION, Array, Batch, EmitEntry
+from parity.trace import Entry
+
+
+class Training(ABC):
+    """Passes of training on a model and its criterion.
+
+    Args:
+        args: options of the detector.
+        model: the detector.
+        criterion: its losses.
+
+    Attributes:
+        optim: the package's ``optimizer``.
+        named: all modules by name, the criterion's below ``criterion``.
+    """
+
+    optim: ClassVar[Any]
+
+    def __init__(self, args: Any, model: Any, criterion: Any) -> None:
+        self.args = args
+        self.model = model
+        self.criterion = criterion
+        self.named: list[tuple[str, Any]] = [(name or ROOT, module) for name, module in model.named_modules()]
+        self.named += [(f"{CRITERION}.{name}" if name else CRITERION, m) for name, m in criterion.named_modules()]
+
+    @abstractmethod
+    def to_numpy(self, value: Any) -> Array:
+        """Return the values of a tensor."""
+
+    @abstractmethod
+    def trained(self) -> dict[str, Any]:
+        """Return the parameters that take a gradient, by name."""
+
+    @abstractmethod
+    def train(self) -> None:
+        """Put the model in training mode."""
+
+    @abstractmethod
+    def choosing(self, choices: Choices, dropout: tuple[int, int] | None = None) -> AbstractContextManager[None]:
+        """Note the choices of modules or impose them; with a seed and a step also draw the masks of dropouts."""
+
+    @abstractmethod
+    def run(self, batch: Batch) -> tuple[dict[str, Any], Any]:
+        """Run detector and criterion; return the losses by name and their weighted sum."""
+
+    def loss_entries(self, losses: Mapping[str, Any], total: Any, prefix: str = "") -> Iterator[Entry]:
+        """Yield each loss and the total."""
+        for name, value in {**losses, "total": total}.items():
+            yield Entry(f"{prefix}loss/{name}", CRITERION, "", self.to_numpy(value))
+
+    def prepare(self) -> None:
+        """Begin to train, with a new optimizer and a new schedule of learning rates."""
+        self.train()
+        self.optimizer = self.optim.build_optimizer(self.model, self.args)
+        self.schedule = self.optim.build_scheduler(self.optimizer, self.args)
+
+    def step(
+        self, order: Mapping[str, Any], batch: Batch, given: Mapping[str, Array], emit: EmitEntry
+    ) -> dict[str, Array]:
+        """Take one step of training; see ``parity.frameworks.base.Passes``."""
+        choices = Choices.given_in(given)
+        prefix = f"step{order['number']}/"
+        if order["forced"]:
+            self.force(order, prefix, emit)
+        else:
+            with self.choosing(choices, (order["seed"], order["number"])):
+                losses, total = self.run(batch)
+            self.optim.backward(self.optimizer, total)
+            for entry in self.loss_entries(losses, total, prefix):
+                emit(entry)
+            self.clip(prefix, emit)
+        self.optimizer.step()
+        if order["drop"]:
+            self.schedule.step()
+        rates = np.array([group["lr"] for group in self.optimizer.param_groups])
+        emit(Entry(f"{prefix}lr", "schedule", "", rates))
+        for name, weight in self.model.state_dict().items():
+            emit(Entry(f"{prefix}param/{name}", "optimizer", "", self.to_numpy(weight)))
+        if order["forced"]:
+            self.emit_moments(prefix, emit)
+        return choices.made
+
+    def force(self, order: Mapping[str, Any], prefix: str, emit: EmitEntry) -> None:
+        """Clip drawn gradients; then leave the optimizer the same ones, clipped alike on both sides.
+
+        So the optimizers are given the same numbers to the last digit.
+        """
+        drawn = {
+            name: chance.gradient(order["seed"], order["number"], name, tuple(weight.shape))
+            for name, weight in self.trained().items()
+        }
+        self.optim.set_gradients(self.optimizer, drawn)
+        self.clip(prefix, emit)
+        self.optim.set_gradients(self.optimizer, chance.clipped(drawn, self.args.clip_max_norm))
+
+    def clip(self, prefix: str, emit: EmitEntry) -> None:
+        """Clip the gradients; emit their common norm before, and the norm of each after."""
+        norm = float(self.optim.clip_grad_norm(self.optimizer, self.args.clip_max_norm))
+        left = {name: self.to_numpy(value) for name, value in self.optim.gradients(self.optimizer).items()}
+        emit(Entry(f"{prefix}norm", "clip_grad_norm", "", np.array([norm, *chance.norms(left)], self.args.dtype)))
+
+    def emit_moments(self, prefix: str, emit: EmitEntry) -> None:
+        """Emit what the optimizer keeps of each parameter."""
+        for name, state in self.optim.moments(self.optimizer).items():
+            for kind, value in state.items():
+                # A framework may count steps in a float of its own size; only the number matters.
+                array = np.asarray(value, np.float64 if kind == "step" else None).reshape(-1)
+                emit(Entry(f"{prefix}{kind}/{name}", "optimizer", "", array))
