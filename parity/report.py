@@ -189,5 +189,6 @@ def _worst(values: Iterable[float | None]) -> float:
 def print_mutants(mutants: Iterable[Mutant], console: Console) -> None:
     """Print the known faults: name, what is wrong, the rung that finds it, and the module that it must name."""
     for mutant in mutants:
-        place = f"at {mutant.module} ({mutant.rung})"
+        size = f"; =SIZE plants another than {mutant.size:g}" if mutant.size else ""
+        place = f"at {mutant.module} ({mutant.rung}){size}"
         _say(console, f"[bold]{escape(mutant.name)}[/]\n    {escape(mutant.what)}; {escape(place)}")

@@ -16,7 +16,7 @@ from detr_common import jittor_cuda
 from detr_common.errors import InputError
 from detr_common.jittor_paths import jittor_root
 from detr_common.options import get_args_parser
-from parity.mutants import CATALOGUE
+from parity.mutants import CATALOGUE, sized
 from parity.output import PROGRAM
 
 
@@ -90,7 +90,7 @@ def check_mutant(mutant: str, args: argparse.Namespace, rungs: Collection[str]) 
     """Refuse a fault that is not there, or that changes nothing here, since its pass would say nothing.
 
     Args:
-        mutant: its name; empty for none.
+        mutant: its name, or ``NAME=SIZE``; empty for none.
         args: options of the detector.
         rungs: those that will run.
 
@@ -99,10 +99,13 @@ def check_mutant(mutant: str, args: argparse.Namespace, rungs: Collection[str]) 
     """
     if not mutant:
         return
-    if mutant not in CATALOGUE:
+    try:
+        known = sized(mutant)
+    except KeyError:
         hint = did_you_mean(mutant, CATALOGUE)
-        raise InputError(f"--mutant {mutant}: no such fault{hint}; {PROGRAM} mutants lists them all")
-    known = CATALOGUE[mutant]
+        raise InputError(f"--mutant {mutant}: no such fault{hint}; {PROGRAM} mutants lists them all") from None
+    except ValueError as error:
+        raise InputError(f"--mutant {mutant}: {error}") from None
     ladder = list(dict.fromkeys(one.rung for one in CATALOGUE.values()))
     if max(ladder.index(rung) for rung in rungs if rung in ladder) < ladder.index(known.rung):
         raise InputError(f"{mutant}: does not show here; {PROGRAM} {known.rung} --mutant {mutant} finds it")

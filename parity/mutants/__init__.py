@@ -5,6 +5,9 @@ The lists hold no framework; ``parity.mutants.port`` plants the faults in a Jitt
 
 from __future__ import annotations
 
+from dataclasses import replace
+from math import isfinite
+
 from parity.mutants.mutant import Mutant
 from parity.mutants.training import GRADIENTS, LOSSES, STEPS
 
@@ -22,21 +25,24 @@ _LAYERS = (
     ),
     Mutant("conv-stride-on-1x1", f"{_BODY}.layer2.0.conv1", "a stage strides in its 1x1 convolution (ResNet v1)", _R50),
     Mutant("dilation-dropped", f"{_BODY}.layer4.1.conv2", "DC5 without dilation", {**_R50, "dilation": True}),
-    Mutant("batchnorm-eps", f"{_BODY}.layer2.1.bn1", "frozen batch norm with eps 1e-6 for 1e-5"),
+    Mutant(
+        "batchnorm-eps", f"{_BODY}.layer2.1.bn1", "eps of a frozen batch norm 1e-6, that is 9e-6 too small", size=9e-6
+    ),
     Mutant("batchnorm-statistics-reset", f"{_BODY}.layer3.0.bn2", "statistics left at mean 0 and variance 1"),
     Mutant(
         "residual-in-place",
         f"{_BODY}.layer3.1",
-        "a block adds its shortcut in place, 0.1 % too large; the batch norm before it is not to blame",
+        "a block adds its shortcut in place, by 1e-3 of it too large; the batch norm before it is not to blame",
         {"backbone": "resnet18"},
+        size=1e-3,
     ),
     Mutant("mask-bilinear", "backbone.0", "the padding mask is downsampled bilinearly; any part counts as padding"),
-    Mutant("position-half-pixel", "backbone.1", "coordinates of pixel centres, half a pixel off"),
+    Mutant("position-half-pixel", "backbone.1", "coordinates of pixel centres, half a pixel off", size=0.5),
     Mutant("position-constant", "backbone.1", "the running sum of a bool mask stays bool, so every pixel is at 1"),
-    Mutant("position-temperature", "backbone.1", "temperature 9999 for 10000"),
+    Mutant("position-temperature", "backbone.1", "temperature 9999, 1 too small", size=1.0),
     Mutant("position-not-normalised", "backbone.1", "coordinates are not stretched to 2 pi"),
     Mutant("position-axes-swapped", "backbone.1", "rows before columns", {"position_embedding": "learned"}),
-    Mutant("layernorm-eps", f"{_ENCODER}.1.norm2", "layer norm with eps 1e-6 for 1e-5"),
+    Mutant("layernorm-eps", f"{_ENCODER}.1.norm2", "eps of a layer norm 1e-6, that is 9e-6 too small", size=9e-6),
     Mutant("layernorm-unbiased", f"{_ENCODER}.0.norm1", "layer norm divides by n - 1"),
     Mutant("attention-scale-missing", f"{_ENCODER}.1.self_attn", "no 1/sqrt(d) before the softmax"),
     Mutant(
@@ -56,3 +62,21 @@ _LAYERS = (
 )
 
 CATALOGUE = {mutant.name: mutant for mutant in (*_LAYERS, *LOSSES, *GRADIENTS, *STEPS)}
+
+
+def sized(text: str) -> Mutant:
+    """Return the fault that ``NAME`` or ``NAME=SIZE`` asks for.
+
+    Raises:
+        KeyError: there is no such fault.
+        ValueError: the fault has no size, or this is not one.
+    """
+    name, given, size = text.partition("=")
+    mutant = CATALOGUE[name]
+    if not given:
+        return mutant
+    if not mutant.size:
+        raise ValueError(f"{name} has no size: it is there or not; leave ={size} out")
+    if not (number := float(size)) or not isfinite(number):
+        raise ValueError(f"{size} is not a size; give a number other than 0")
+    return replace(mutant, size=number)

@@ -94,10 +94,10 @@ def _giou_doubled(giou: Module) -> None:
 
 
 @fault("cross-entropy-gradient")
-def _cross_entropy_gradient(cross_entropy: Module) -> None:
+def _cross_entropy_gradient(cross_entropy: Module, size: float) -> None:
     def execute(self: Module, original: Callable[..., Any], *args: Any) -> Any:
         loss = original(*args)
-        return loss + (loss - loss.detach()) * constant(1e-6, loss)
+        return loss + (loss - loss.detach()) * constant(size, loss)
 
     override(cross_entropy, execute)
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from detr_common.options import default_args
 from parity.batch import photograph_batch
+from parity.client import WorkerError
 from parity.demo import write_seeded_checkpoint
 from parity.frameworks.base import Batch
 from parity.ladder import ModelVerdict, training_batch
-from parity.layers import LayersJob, LayersSession
+from parity.layers import Images, LayersJob, LayersSession
 from parity.mutants.mutant import Mutant
 from parity.steps import StepsJob, compare_steps, mirrored
 from parity.steps_verdict import StepsVerdict
@@ -30,6 +31,9 @@ SMALL: dict[str, object] = {
     "dropout": 0.0,
 }
 
+# Below a fault's own size no smaller one is looked for than this many powers of ten.
+DECADES = 16
+
 
 @dataclass(frozen=True)
 class Kill:
@@ -37,22 +41,24 @@ class Kill:
 
     Attributes:
         mutant: the fault.
-        verdict: of its rung.
+        verdict: of its rung; None if a worker died of the fault.
+        smallest: the smallest size at which it was still found where it sits; 0 if that was not looked for.
     """
 
     mutant: Mutant
-    verdict: ModelVerdict
+    verdict: ModelVerdict | None
+    smallest: float = 0.0
 
     @property
     def owner(self) -> str:
         """What was blamed; empty if nothing was found."""
-        first = self.verdict.first_divergence
+        first = self.verdict.first_divergence if self.verdict is not None else None
         return first.owner if first is not None else ""
 
     @property
     def at(self) -> str:
         """The tensor that failed first."""
-        first = self.verdict.first_divergence
+        first = self.verdict.first_divergence if self.verdict is not None else None
         return first.name if first is not None else ""
 
     @property
@@ -63,6 +69,8 @@ class Kill:
     @property
     def excess(self) -> float:
         """How many times the bound the first error was; infinite where a tensor is on one side only, or not equal."""
+        if self.verdict is None:
+            return math.inf
         if isinstance(self.verdict, StepsVerdict):
             finding = self.verdict.first_divergence
             return finding.excess if finding is not None else 0.0
@@ -91,17 +99,21 @@ class Ground:
         self._folder = folder
         self._checkpoints: dict[str, Path] = {}
 
-    def job(self, mutant: str = "", size: int = 0, **options: Any) -> LayersJob:
+    def job(self, mutant: str, images: Images, **options: Any) -> LayersJob:
         """Return a job for the layers rung; a checkpoint is written once for each set of options."""
         args = default_args(**{**SMALL, **options})
         key = repr(sorted(options.items()))
         if key not in self._checkpoints:
             self._checkpoints[key] = write_seeded_checkpoint(args, self._folder / f"{len(self._checkpoints)}.pkl")
-        return LayersJob(args, self._checkpoints[key], photograph_batch([], size or self.size), mutant=mutant)
+        return LayersJob(args, self._checkpoints[key], images, mutant=mutant)
 
     def compare(self, rung: str, mutant: str = "", batch: Batch | None = None, **options: Any) -> ModelVerdict:
-        """Run a rung; that of steps first on drawn gradients, and where these agree on each side's own."""
-        job = self.job(mutant, 96 if rung == "layers" else 0, **options)
+        """Run a rung; that of steps first on drawn gradients, and where these agree on each side's own.
+
+        Without ``batch`` the photographs are larger for the rung of layers.
+        """
+        images = batch.images if batch else photograph_batch([], 96 if rung == "layers" else self.size)
+        job = self.job(mutant, images, **options)
         batch = batch or self.batch
         if rung == "layers":
             return self.session.compare(job)
@@ -113,11 +125,37 @@ class Ground:
 
     def kill(self, mutant: Mutant) -> Kill:
         """Plant a fault and run the rung that must find it."""
-        return Kill(mutant, self.compare(mutant.rung, mutant.name, None, **mutant.options))
+        return Kill(mutant, self.compare(mutant.rung, mutant.planted, None, **mutant.options))
+
+    def smallest(self, mutant: Mutant) -> float:
+        """Return the smallest size, powers of ten below the fault's own, at which it is found where it sits; or 0."""
+        found, lost = -1, DECADES
+        while lost - found > 1:
+            tried = (found + lost) // 2
+            if self.kill(replace(mutant, size=mutant.size / 10**tried)).placed:
+                found = tried
+            else:
+                lost = tried
+        return mutant.size / 10**found if found >= 0 else 0.0
 
 
-def kills(session: LayersSession, folder: Path, mutants: Iterable[Mutant]) -> Iterator[Kill]:
-    """Plant one fault after another."""
-    ground = Ground(session, folder)
-    for mutant in mutants:
-        yield ground.kill(mutant)
+def kills(mutants: Iterable[Mutant], folder: Path, smallest: bool = False) -> Iterator[Kill]:
+    """Plant one fault after another.
+
+    Args:
+        mutants: the faults.
+        folder: where checkpoints go.
+        smallest: whether to look for the smallest size of those that have one.
+    """
+    left = list(mutants)
+    while left:
+        with LayersSession() as session:
+            ground = Ground(session, folder)
+            while left:
+                mutant = left.pop(0)
+                try:
+                    kill = ground.kill(mutant)
+                    yield replace(kill, smallest=ground.smallest(mutant)) if smallest and mutant.size else kill
+                except WorkerError:
+                    yield Kill(mutant, None)
+                    break

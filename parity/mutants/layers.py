@@ -13,6 +13,7 @@ import jittor as jt
 from jittor import nn
 
 from detr_jt import transformer as transformer_file
+from detr_jt.layers import constant
 from detr_jt.nested_tensor import NestedTensor
 from parity.mutants.planting import Module, fault, override, replaced
 
@@ -40,8 +41,8 @@ def _dilation_dropped(conv: Module) -> None:
 
 @fault("batchnorm-eps")
 @fault("layernorm-eps")
-def _eps(norm: Module) -> None:
-    norm.eps = 1e-6
+def _eps(norm: Module, size: float) -> None:
+    norm.eps -= size
 
 
 @fault("batchnorm-statistics-reset")
@@ -51,10 +52,10 @@ def _batchnorm_reset(norm: Module) -> None:
 
 
 @fault("residual-in-place")
-def _residual_in_place(block: Module) -> None:
+def _residual_in_place(block: Module, size: float) -> None:
     def execute(self: Module, original: Callable[..., Any], x: Any) -> Any:
         out = self.bn2(self.conv2(self.relu1(self.bn1(self.conv1(x)))))
-        out += x * 1.001
+        out += x * constant(1 + size, x)
         return self.relu2(out)
 
     override(block, execute)
@@ -72,9 +73,9 @@ def _mask_bilinear(backbone: Module) -> None:
 
 
 @fault("position-half-pixel")
-def _position_half_pixel(position: Module) -> None:
-    # Half a cell of a map of the tests' size, after stretching to 2 pi.
-    override(position, lambda self, waves, x: waves(x - x[:, :1, :1] * 0.5), "waves")
+def _position_half_pixel(position: Module, size: float) -> None:
+    # The first cell is one cell away from the border, after stretching to 2 pi as before.
+    override(position, lambda self, waves, x: waves(x - x[:, :1, :1] * constant(size, x)), "waves")
 
 
 @fault("position-constant")
@@ -83,8 +84,8 @@ def _position_constant(position: Module) -> None:
 
 
 @fault("position-temperature")
-def _position_temperature(position: Module) -> None:
-    position.temperature = 9999
+def _position_temperature(position: Module, size: float) -> None:
+    position.temperature -= size
 
 
 @fault("position-not-normalised")

@@ -17,7 +17,7 @@ class Mutant:
         options: model options under which it shows, if not the defaults.
         rung: the rung that finds it; those before it in the ladder do not.
         at: the module in which it sits, where it shows elsewhere first.
-        smallest: where the fault has a size, the smallest that was still found when this was measured.
+        size: how wrong it makes the port, in the unit that ``what`` names; 0 if it is there or not.
     """
 
     name: str
@@ -26,4 +26,9 @@ class Mutant:
     options: dict[str, object] = field(default_factory=dict)
     rung: str = "layers"
     at: str = ""
-    smallest: str = ""
+    size: float = 0.0
+
+    @property
+    def planted(self) -> str:
+        """What tells a worker to plant this fault at this size."""
+        return f"{self.name}={self.size!r}" if self.size else self.name

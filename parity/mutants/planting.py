@@ -8,14 +8,17 @@ from typing import Any
 
 Module = Any
 Modules = dict[str, Module]
-Plant = Callable[[Module], None]
+Plant = Callable[..., None]
 PLANTS: dict[str, Plant] = {}
 
 _replaced: list[tuple[Any, str, Any]] = []
 
 
 def fault(name: str) -> Callable[[Plant], Plant]:
-    """Register a function that plants the fault of this name in the module that is at fault."""
+    """Register a function that plants the fault of this name in the module that is at fault.
+
+    Where the fault has a size, the function is handed that as well.
+    """
 
     def register(function: Plant) -> Plant:
         PLANTS[name] = function

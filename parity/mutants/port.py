@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from parity.mutants import CATALOGUE
 from parity.mutants import gradients as _gradients  # noqa: F401 - registers its faults
 from parity.mutants import layers as _layers  # noqa: F401
 from parity.mutants import losses as _losses  # noqa: F401
+from parity.mutants import sized
 from parity.mutants import steps as _steps  # noqa: F401
 from parity.mutants.planting import PLANTS, Modules, restore
 
@@ -14,11 +14,13 @@ def plant(name: str, modules: Modules) -> None:
     """Plant a fault.
 
     Args:
-        name: key of ``parity.mutants.CATALOGUE``.
+        name: key of ``parity.mutants.CATALOGUE``, or ``KEY=SIZE``.
         modules: all modules of the model by name, the root, criterion and post-processing included. A fault of the
             optimizer, which is in no module yet, is handed the root.
     """
-    PLANTS[name](modules.get(CATALOGUE[name].at or CATALOGUE[name].module, modules["(root)"]))
+    mutant = sized(name)
+    module = modules.get(mutant.at or mutant.module, modules["(root)"])
+    PLANTS[mutant.name](*((module, mutant.size) if mutant.size else (module,)))
 
 
 def unplant() -> None:

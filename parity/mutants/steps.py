@@ -55,13 +55,17 @@ def _eps_inside(model: Module) -> None:
 
 
 @fault("adam-eps")
-def _eps(model: Module) -> None:
-    _update(lambda original, p, gradient, state, group: original(p, gradient, state, {**group, "eps": 1e-6}))
+def _eps(model: Module, size: float) -> None:
+    _update(lambda original, p, g, state, group: original(p, g, state, {**group, "eps": group["eps"] + size}))
 
 
 @fault("adam-second-beta")
-def _second_beta(model: Module) -> None:
-    _update(lambda original, p, gradient, state, group: original(p, gradient, state, {**group, "betas": (0.9, 0.99)}))
+def _second_beta(model: Module, size: float) -> None:
+    def update(original: Update, p: Any, gradient: Any, state: Any, group: Any) -> None:
+        beta1, beta2 = group["betas"]
+        original(p, gradient, state, {**group, "betas": (beta1, beta2 - size)})
+
+    _update(update)
 
 
 def _as_step(state: dict[str, Any], step: float, update: Callable[[dict[str, Any]], None]) -> None:
@@ -122,8 +126,11 @@ def _clip_each(model: Module) -> None:
 
 
 @fault("clip-norm-two-percent-off")
-def _clip_norm_off(model: Module) -> None:
-    _clip(lambda original, optimizer, max_norm: float(original(optimizer, max_norm / 0.98)) * 0.98)
+def _clip_norm_off(model: Module, size: float) -> None:
+    def clip(original: Callable[..., Any], optimizer: Any, max_norm: float) -> Any:
+        return float(original(optimizer, max_norm / (1 - size))) * (1 - size)
+
+    _clip(clip)
 
 
 @fault("clip-each-group")

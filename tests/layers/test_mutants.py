@@ -14,8 +14,24 @@ from parity.mutants.kills import SMALL
 
 NAMES = [name for name, mutant in CATALOGUE.items() if mutant.rung == "layers"]
 
+# Run every time; all of them take minutes.
+ALWAYS = (
+    "conv-padding-missing",
+    "dilation-dropped",
+    "residual-in-place",
+    "position-half-pixel",
+    "layernorm-eps",
+    "attention-scale-missing",
+    "attention-query-key-swapped",
+    "attention-mask-inverted",
+    "query-pos-missing",
+    "no-object-first",
+)
 
-@pytest.mark.parametrize("name", NAMES)
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in ALWAYS else pytest.mark.slow) for name in NAMES]
+)
 def test_fault_is_found_where_it_sits(lab: Any, name: str) -> None:
     mutant = CATALOGUE[name]
     verdict = lab.session.compare(lab.job(mutant=name, **{**SMALL, **mutant.options}))
@@ -29,7 +45,7 @@ def test_fault_is_found_where_it_sits(lab: Any, name: str) -> None:
     [{}, {"backbone": "resnet50", "dilation": True}, {"position_embedding": "learned"}, {"dec_layers": 3}],
     ids=str,
 )
-@pytest.mark.parametrize("size", [64, 96])
+@pytest.mark.parametrize("size", [64, pytest.param(96, marks=pytest.mark.slow)])
 def test_clean_twin_raises_no_alarm(lab: Any, options: dict[str, Any], size: int) -> None:
     """The configurations under which faults are planted, without a fault."""
     verdict = lab.session.compare(lab.job(size=size, **{**SMALL, **options}))
