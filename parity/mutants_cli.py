@@ -38,12 +38,16 @@ def mutants_command(
     smallest: Annotated[
         bool, typer.Option("--smallest", help="Look for the smallest size at which a fault is still found.")
     ] = False,
-    clean: Annotated[int, typer.Option(min=1, metavar="N", help="Instead, run N generated cases without a fault.")] = 0,
+    clean: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Instead, run N generated cases without a fault.")
+    ] = None,
     write: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the table of --run as Markdown as well.")
     ] = None,
 ) -> None:
     """List the known faults of a port, or plant each of them and print where it was found."""
+    if clean and (run or k or write or smallest):
+        raise InputError("--clean plants no fault; give it alone")
     if clean:
         raise typer.Exit(0 if run_clean(clean, Output()) else 1)
     mutants = [mutant for mutant in CATALOGUE.values() if k in f"{mutant.rung} {mutant.name}"]
