@@ -18,8 +18,12 @@ STD = np.array([0.229, 0.224, 0.225], dtype=np.float32)
 MIN_SIDE = 32
 
 
-def open_photograph(path: str | Path) -> Image.Image:
+def open_photograph(path: str | Path, upright: bool = True) -> Image.Image:
     """Read an image file as RGB; greyscale, palette, alpha and CMYK photographs are converted.
+
+    Args:
+        path: a JPEG or PNG file.
+        upright: whether to turn it as the camera says that it was held.
 
     Raises:
         InputError: the file is missing, is a directory, or is not an image that Pillow can decode.
@@ -29,7 +33,7 @@ def open_photograph(path: str | Path) -> Image.Image:
         raise InputError(f"{path}: is a directory; name a JPEG or PNG file")
     try:
         with Image.open(path) as image:
-            return ImageOps.exif_transpose(image).convert("RGB")
+            return (ImageOps.exif_transpose(image) if upright else image).convert("RGB")
     except FileNotFoundError:
         raise InputError(f"{path}: no such image; check the path") from None
     except UnidentifiedImageError:

@@ -1,6 +1,7 @@
 """The strict check that a saved optimizer or schedule fits the one that is to go on with it."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -30,6 +31,25 @@ def check_hyperparameters(**values: float) -> None:
             )
 
 
+def check_run(tree: object, where: str) -> dict[str, Any]:
+    """Return the content of a checkpoint if training can go on from it.
+
+    Raises:
+        InputError: it is no dict of weights, optimizer, schedule and epoch; what is missing is named.
+    """
+    entries = dict(tree) if isinstance(tree, Mapping) else {}
+    missing = [key for key in ("model", "optimizer", "lr_scheduler", "epoch") if key not in entries]
+    if missing:
+        raise InputError(
+            f"{where}: has no {', '.join(missing)}, so no training can go on from it; to begin a run with its weights, "
+            "load them with load_weights"
+        )
+    epoch = entries["epoch"]
+    if not (_is_number(epoch) and float(epoch) == int(epoch)):
+        raise InputError(f"{where}: epoch is {epoch!r}; it is the number of the last epoch that was over")
+    return entries
+
+
 def check_optimizer_state(state: object, names: Sequence[Sequence[str]], shapes: Mapping[str, tuple[int, ...]]) -> None:
     """Check the state dict of an AdamW, in the layout of ``torch.optim.AdamW.state_dict``.
 
@@ -46,8 +66,12 @@ def check_optimizer_state(state: object, names: Sequence[Sequence[str]], shapes:
     if not (isinstance(state, Mapping) and isinstance(state.get("state"), Mapping)):
         raise InputError('the optimizer state is no dict of "state" and "param_groups", as AdamW.state_dict returns it')
     groups = state.get("param_groups")
-    if not isinstance(groups, Sequence) or not all(isinstance(g, Mapping) and "params" in g for g in groups):
-        raise InputError('the "param_groups" of the optimizer state are no list of dicts with "params"')
+    if not isinstance(groups, Sequence) or not all(
+        isinstance(g, Mapping) and _are_indices(g.get("params")) for g in groups
+    ):
+        raise InputError(
+            'the "param_groups" of the optimizer state are no list of dicts with "params", a list of indices'
+        )
     saved, needed = ([len(members) for members in each] for each in ([g["params"] for g in groups], names))
     if saved != needed:
         raise InputError(
@@ -56,6 +80,10 @@ def check_optimizer_state(state: object, names: Sequence[Sequence[str]], shapes:
         )
     problems = [problem for number, group in enumerate(groups) for problem in _group_problems(number, group)]
     order = [index for group in groups for index in group["params"]]
+    repeated = sorted(index for index, times in Counter(order).items() if times > 1)
+    if repeated:
+        problems.append(f"parameters {repeated} stand in the groups more than once")
+    problems += _name_problems(groups, names)
     by_index = dict(zip(order, (name for group in names for name in group), strict=True))
     for index, entry in state["state"].items():
         if index not in by_index:
@@ -101,6 +129,19 @@ def check_gradients(given: Mapping[str, Any], shapes: Mapping[str, tuple[int, ..
         raise InputError(_listed("these gradients are not those of the optimizer's parameters", problems))
 
 
+def _name_problems(groups: Sequence[Mapping[str, Any]], names: Sequence[Sequence[str]]) -> list[str]:
+    """Compare the names that PyTorch saves since 2.6, if it was given any."""
+    problems = []
+    for number, (group, needed) in enumerate(zip(groups, names, strict=True)):
+        saved = group.get("param_names")
+        if saved is not None and list(saved) != list(needed):
+            first = next(
+                (pair for pair in zip(saved, needed, strict=False) if pair[0] != pair[1]), (len(saved), len(needed))
+            )
+            problems.append(f"group {number} has {first[0]} where this optimizer has {first[1]}")
+    return problems
+
+
 def _group_problems(number: int, group: Mapping[str, Any]) -> list[str]:
     problems = [
         f"group {number} has {name} = {group.get(name)!r}" for name in NUMBERS if not _is_number(group.get(name))
@@ -120,9 +161,14 @@ def _entry_problems(name: str, entry: object, shape: tuple[int, ...]) -> list[st
         for key in MOMENTS
         if tuple(np.shape(entry[key])) != shape
     ]
-    if not _is_number(entry["step"]):
-        problems.append(f"step of {name} is {entry['step']!r}")
+    step = entry["step"]
+    if not _is_number(step) or isinstance(step, (bool, np.bool_)) or float(step) != int(step):
+        problems.append(f"step of {name} is {step!r}; it is a whole number")
     return problems
+
+
+def _are_indices(value: object) -> bool:
+    return isinstance(value, (list, tuple)) and all(isinstance(index, (int, np.integer)) for index in value)
 
 
 def _is_number(value: Any) -> bool:

@@ -21,9 +21,30 @@ def get_args_parser() -> argparse.ArgumentParser:
     _add_optimizer(parser.add_argument_group("optimizer"))
     run = parser.add_argument_group("run")
     run.add_argument("--dataset_file", default="coco", choices=sorted(NUM_CLASSES), help="sets the number of classes")
+    run.add_argument("--num_classes", type=int, help="classes without 'no object', if others: above every category id")
     run.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     run.add_argument("--dtype", default="float32", choices=("float32", "float64"), help="dtype of every float")
     run.add_argument("--seed", default=42, type=int)
+    return parser
+
+
+def get_training_parser() -> argparse.ArgumentParser:
+    """Return the parser of a training program: all of ``get_args_parser``, the data, and the run."""
+    parser = argparse.ArgumentParser(add_help=False, parents=[get_args_parser()])
+    data = parser.add_argument_group("data")
+    data.add_argument("--coco_path", default="", help="folder that holds train2017, val2017 and annotations")
+    data.add_argument(
+        "--image_size", default=800, type=int, help="shorter side for evaluation; scales all augmentation"
+    )
+    data.add_argument("--num_workers", default=2, type=int, help="processes that read images; 0 for none")
+    run = parser.add_argument_group("training")
+    run.add_argument("--batch_size", default=2, type=int, help="images of each process in a step")
+    run.add_argument("--epochs", default=300, type=int)
+    run.add_argument("--start_epoch", default=0, type=int, help="number of the first epoch")
+    run.add_argument("--output_dir", default="", help="where checkpoints and logs go; none are written without it")
+    run.add_argument("--resume", default="", metavar="FILE", help="go on from this checkpoint, or evaluate it")
+    run.add_argument("--eval", action="store_true", help="only evaluate")
+    run.add_argument("--eval_every", default=1, type=int, help="epochs between two evaluations; 0 for none")
     return parser
 
 
@@ -64,16 +85,29 @@ def _add_optimizer(group: argparse._ArgumentGroup) -> None:
 
 def num_classes(args: argparse.Namespace) -> int:
     """Number of classes that the model tells apart, "no object" not counted."""
-    return NUM_CLASSES[args.dataset_file]
+    return NUM_CLASSES[args.dataset_file] if args.num_classes is None else int(args.num_classes)
 
 
 def default_args(**changes: object) -> argparse.Namespace:
-    """Return the default options with some changed by name.
+    """Return the default options of a detector with some changed by name; ``training_args`` has those of a run too.
 
     Raises:
         TypeError: a name is not an option.
     """
-    args = get_args_parser().parse_args([])
+    return _changed(get_args_parser(), changes)
+
+
+def training_args(**changes: object) -> argparse.Namespace:
+    """Return the default options of a training program with some changed by name.
+
+    Raises:
+        TypeError: a name is not an option.
+    """
+    return _changed(get_training_parser(), changes)
+
+
+def _changed(parser: argparse.ArgumentParser, changes: dict[str, object]) -> argparse.Namespace:
+    args = parser.parse_args([])
     for name, value in changes.items():
         if not hasattr(args, name):
             raise TypeError(f"no such option: {name!r}; the options are {', '.join(sorted(vars(args)))}")

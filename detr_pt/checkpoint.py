@@ -1,12 +1,17 @@
-"""Weights into a model, strictly."""
+"""Weights into a model, strictly; and a whole run of training to a file and back."""
 
+import argparse
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from detr_common.optimizer_state import check_run, check_schedule_state
 from detr_common.state import check_names_and_shapes
-from weight_convert import read_state_dict
+from detr_pt.optimizer import AdamW, StepLR
+from weight_convert import read, read_state_dict, write
+from weight_convert.tree import rebuild
 
 
 def load_weights(model: nn.Module, path: str | Path) -> None:
@@ -18,8 +23,66 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
         InputError: the file cannot be read, or a name is missing, unexpected or of another shape; names are listed.
     """
     values = read_state_dict(path)
+    set_weights(model, values, str(path))
+
+
+def set_weights(model: nn.Module, values: dict[str, Any], where: str) -> None:
+    """Put arrays in the place of a model's weights, cast to its dtype.
+
+    Args:
+        model: the detector.
+        values: an array for each entry of its state dict.
+        where: the file that they are from, for the message.
+
+    Raises:
+        InputError: a name is missing, unexpected or of another shape; names are listed, and nothing has changed.
+    """
     state = model.state_dict()
-    values = check_names_and_shapes(values, {name: tuple(t.shape) for name, t in state.items()}, str(path))
+    values = check_names_and_shapes(values, {name: tuple(value.shape) for name, value in state.items()}, where)
     with torch.no_grad():
         for name, target in state.items():
             target.copy_(torch.from_numpy(values[name]))
+
+
+def save_checkpoint(
+    path: str | Path, model: nn.Module, optimizer: AdamW, lr_scheduler: StepLR, epoch: int, args: argparse.Namespace
+) -> None:
+    """Write all that training needs to go on, in the layout of the published checkpoints; whole or not at all.
+
+    Args:
+        path: ``.pkl``, or ``.pth`` where PyTorch is installed; a file that is there is replaced when the new one is
+            safely on the disk.
+        model: the detector.
+        optimizer: with its moments.
+        lr_scheduler: of its rates.
+        epoch: the last that is over, from 0.
+        args: the options of the run.
+
+    Raises:
+        InputError: the file cannot be written; the one that was there is whole.
+    """
+    parts = {"model": dict(model.state_dict()), "optimizer": optimizer.state_dict()}
+    tree = {**parts, "lr_scheduler": lr_scheduler.state_dict(), "epoch": epoch, "args": args}
+    write(
+        rebuild(tree, lambda value, place: value.detach().cpu().numpy() if isinstance(value, Tensor) else value), path
+    )
+
+
+def resume(path: str | Path, model: nn.Module, optimizer: AdamW, lr_scheduler: StepLR) -> int:
+    """Go on from a checkpoint that either package has saved, or PyTorch's ``torch.save``.
+
+    Returns:
+        The number of the epoch that comes next.
+
+    Raises:
+        InputError: the file cannot be read, holds no run of training, or is of another model or optimizer; what
+            differs is listed.
+    """
+    tree = check_run(read(path, loader="numpy"), str(path))
+    shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    check_names_and_shapes(tree["model"], shapes, str(path))
+    check_schedule_state(tree["lr_scheduler"], len(lr_scheduler.base_lrs))
+    optimizer.load_state_dict(tree["optimizer"])
+    lr_scheduler.load_state_dict(tree["lr_scheduler"])
+    set_weights(model, tree["model"], str(path))
+    return int(tree["epoch"]) + 1

@@ -1,0 +1,128 @@
+"""Batches in an order that seed and epoch alone decide, read ahead by worker processes that change nothing."""
+
+from __future__ import annotations
+
+import multiprocessing
+import sys
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from types import ModuleType, TracebackType
+
+import numpy as np
+
+from detr_common.coco import CocoDetection
+from detr_common.images import FloatArray
+from detr_common.transforms import Target
+
+Item = tuple[FloatArray, Target]
+Batch = tuple[list[FloatArray], list[Target]]
+
+# Batches that are read ahead for each worker.
+AHEAD = 2
+
+_dataset: CocoDetection | None = None
+
+
+class Loader:
+    """Batches of a data set, epoch by epoch.
+
+    Use as a context manager, which ends the worker processes.
+
+    Args:
+        dataset: the photographs.
+        batch_size: of each process that trains.
+        workers: processes that read; 0 to read in this one.
+        shuffle: whether the order is drawn anew for each epoch; a last batch that is not full is then left out, as
+            upstream does.
+        seed: of the order.
+        rank: which of the processes that train together this is.
+        world_size: how many they are. Their batches of one number together are the photographs that a single process
+            with a batch as many times as large would have.
+    """
+
+    def __init__(
+        self,
+        dataset: CocoDetection,
+        batch_size: int,
+        workers: int = 0,
+        shuffle: bool = False,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self.dataset = dataset
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.seed = seed
+        self.rank = rank
+        self.world_size = world_size
+        self._workers = workers
+        self._pool = _started(workers, dataset) if workers else None
+
+    def __enter__(self) -> Loader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+    def indices(self, epoch: int) -> list[list[int]]:
+        """Return the indices of each batch of an epoch."""
+        order = np.arange(len(self.dataset))
+        if self.shuffle:
+            order = np.random.default_rng((self.seed, epoch)).permutation(order)
+        together = self.batch_size * self.world_size
+        stop = len(order) - len(order) % together if self.shuffle else len(order)
+        starts = range(0, stop, together)
+        return [[int(i) for i in order[start : start + together][self.rank :: self.world_size]] for start in starts]
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """Yield the batches of an epoch.
+
+        Raises:
+            InputError: a photograph cannot be read any more.
+        """
+        self.dataset.set_epoch(number)
+        if self._pool is None:
+            for batch in self.indices(number):
+                yield _collated([self.dataset[i] for i in batch])
+            return
+        waiting: deque[Future[list[Item]]] = deque()
+        for batch in self.indices(number):
+            waiting.append(self._pool.submit(_read, number, batch))
+            if len(waiting) > AHEAD * self._workers:
+                yield _collated(waiting.popleft().result())
+        while waiting:
+            yield _collated(waiting.popleft().result())
+
+
+def _started(workers: int, dataset: CocoDetection) -> ProcessPoolExecutor:
+    """Start processes that know a data set; not forked, since neither framework survives that once it has run."""
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin, (dataset,))
+    # A process that is spawned runs the main module of this one again, which would import a framework there.
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        pool.submit(_read, 0, ()).result()
+    finally:
+        sys.modules["__main__"] = main
+    return pool
+
+
+def _begin(dataset: CocoDetection) -> None:
+    """Let a worker process know its data set."""
+    global _dataset
+    _dataset = dataset
+
+
+def _read(epoch: int, indices: Sequence[int]) -> list[Item]:
+    assert _dataset is not None
+    _dataset.set_epoch(epoch)
+    return [_dataset[index] for index in indices]
+
+
+def _collated(items: Sequence[Item]) -> Batch:
+    return [image for image, _ in items], [target for _, target in items]
