@@ -1,8 +1,11 @@
 """Where the first value that is not finite came from: NaN spreads, and a loss that is NaN does not say whence."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from detr_common.errors import NotFiniteError
 
@@ -16,6 +19,22 @@ def check_losses(losses: Mapping[str, float]) -> None:
     for name, value in losses.items():
         if not math.isfinite(value):
             raise NotFiniteError(f"{name} is {value}")
+
+
+def check_images(images: Sequence[npt.NDArray[Any]]) -> None:
+    """Check the images of a batch: where Jittor rectifies or pools a NaN it becomes a number, and is never seen again.
+
+    Raises:
+        NotFiniteError: a value is NaN or infinite; the first is named.
+    """
+    for number, image in enumerate(images):
+        wrong = ~np.isfinite(image)
+        if wrong.any():
+            place = tuple(int(i) for i in np.argwhere(wrong)[0])
+            raise NotFiniteError(
+                f"image {number} of the batch: {image[place]} at (channel, row, column) {place}, and {int(wrong.sum())} "
+                "such values in all; look at how it is read and normalised"
+            )
 
 
 def leaves(value: Any) -> Iterator[Any]:

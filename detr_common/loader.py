@@ -79,19 +79,19 @@ class Loader:
         starts = range(0, stop, together)
         return [[int(i) for i in order[start : start + together][self.rank :: self.world_size]] for start in starts]
 
-    def epoch(self, number: int) -> Iterator[Batch]:
-        """Yield the batches of an epoch.
+    def epoch(self, number: int, first: int = 0) -> Iterator[Batch]:
+        """Yield the batches of an epoch, from the one that is number ``first`` of it.
 
         Raises:
             InputError: a photograph cannot be read any more.
         """
         self.dataset.set_epoch(number)
         if self._pool is None:
-            for batch in self.indices(number):
+            for batch in self.indices(number)[first:]:
                 yield _collated([self.dataset[i] for i in batch])
             return
         waiting: deque[Future[list[Item]]] = deque()
-        for batch in self.indices(number):
+        for batch in self.indices(number)[first:]:
             waiting.append(self._pool.submit(_read, number, batch))
             if len(waiting) > AHEAD * self._workers:
                 yield _collated(waiting.popleft().result())

@@ -31,6 +31,11 @@ def check_hyperparameters(**values: float) -> None:
             )
 
 
+def holds_run(tree: object) -> bool:
+    """Whether a checkpoint holds more of a run of training than weights."""
+    return isinstance(tree, Mapping) and any(key in tree for key in ("optimizer", "lr_scheduler", "epoch"))
+
+
 def check_run(tree: object, where: str) -> dict[str, Any]:
     """Return the content of a checkpoint if training can go on from it.
 
@@ -45,7 +50,8 @@ def check_run(tree: object, where: str) -> dict[str, Any]:
             "load them with load_weights"
         )
     epoch = entries["epoch"]
-    if not (_is_number(epoch) and float(epoch) == int(epoch)):
+    # One that was stopped in its first epoch has finished none.
+    if not (epoch == -1 or (_is_number(epoch) and float(epoch) == int(epoch))):
         raise InputError(f"{where}: epoch is {epoch!r}; it is the number of the last epoch that was over")
     return entries
 

@@ -11,7 +11,10 @@ import numpy.typing as npt
 from jittor import Var, nn
 
 from detr_common.errors import NotFiniteError
-from detr_common.finite import Watch, check_losses, told
+from detr_common.evaluate import detections_of
+from detr_common.finite import Watch, check_images, check_losses, told
+from detr_common.jittor_ready import preserving_random_state
+from detr_common.run import Means
 from detr_jt.criterion import total_loss
 from detr_jt.optimizer import AdamW, backward, clip_grad_norm, gradients
 
@@ -26,8 +29,10 @@ def train_one_epoch(
     optimizer: AdamW,
     batches: Iterable[tuple[Images, Targets]],
     max_norm: float,
-    after_step: Callable[[dict[str, float]], None] = lambda _: None,
-) -> dict[str, float]:
+    means: Means,
+    seeds: Iterable[int] | None = None,
+    after_step: Callable[[dict[str, float]], bool] = lambda _: True,
+) -> None:
     """Take one step of training for each batch.
 
     Args:
@@ -36,25 +41,57 @@ def train_one_epoch(
         optimizer: as said.
         batches: images and targets.
         max_norm: as said.
-        after_step: called with what each step returned.
-
-    Returns:
-        The mean over the steps of what they returned; empty without a batch.
+        means: to which what each step returns is added.
+        seeds: of the dropout of each step; without them the framework's generator goes on from where it is.
+        after_step: called with what a step returned; False ends the epoch there.
 
     Raises:
         InputError: see ``train_step``.
         NotFiniteError: see ``train_step``.
     """
-    model.train()
-    criterion.train()
-    sums: dict[str, float] = {}
-    count = 0
+    set_training(model, True)
+    set_training(criterion, True)
+    drawn = None if seeds is None else iter(seeds)
     for images, targets in batches:
+        if drawn is not None:
+            set_seed(next(drawn))
         values = train_step(model, criterion, optimizer, images, targets, max_norm)
-        after_step(values)
-        sums = {name: sums.get(name, 0.0) + value for name, value in values.items()}
-        count += 1
-    return {name: value / count for name, value in sums.items()}
+        means.add(values)
+        if not after_step(values):
+            return
+
+
+def evaluate(
+    model: nn.Module, criterion: nn.Module, postprocess: nn.Module, batches: Iterable[tuple[Images, Targets]]
+) -> tuple[Means, list[dict[str, Any]]]:
+    """Run the detector on each batch, without learning from it.
+
+    Args:
+        model: the detector.
+        criterion: its losses.
+        postprocess: of its boxes.
+        batches: images and targets, with ``image_id`` and ``orig_size``.
+
+    Returns:
+        The means of all losses, and the detections, see ``detr_common.evaluate.detections_of``.
+
+    Raises:
+        InputError: a target cannot be used.
+        NotFiniteError: a prediction is NaN or infinite; see ``train_step``.
+    """
+    set_training(model, False)
+    set_training(criterion, False)
+    means, found = Means(), []
+    with jt.no_grad():
+        for images, targets in batches:
+            samples = to_samples(model, images)
+            values, outputs, _ = forward(model, criterion, samples, targets)
+            means.add(values)
+            sizes = jt.array(np.stack([target["orig_size"] for target in targets]), dtype="int64")
+            for target, result in zip(targets, postprocess(outputs, sizes), strict=True):
+                arrays = {name: value.numpy() for name, value in result.items()}
+                found += detections_of(int(target["image_id"][0]), arrays)
+    return means, found
 
 
 def train_step(
@@ -80,26 +117,49 @@ def train_step(
 
     Raises:
         InputError: a target cannot be used.
-        NotFiniteError: a prediction, a loss or a gradient is NaN or infinite. The message names the module that the
+        NotFiniteError: an image, a prediction, a loss or a gradient is NaN or infinite. The message names the module that the
             first such value came from; parameters and moments are as before.
     """
-    dtype = str(model.parameters()[0].dtype)
-    samples = [jt.array(np.asarray(image), dtype=dtype) for image in images]
-    losses, total = forward(model, criterion, samples, targets)
+    samples = to_samples(model, images)
+    losses, _, total = forward(model, criterion, samples, targets)
     backward(optimizer, total)
     norm = float(clip_grad_norm(optimizer, max_norm))
     if not math.isfinite(norm):
-        _, total = forward(model, criterion, samples, targets)
+        _, _, total = forward(model, criterion, samples, targets)
         backward(optimizer, total)
         raise NotFiniteError(gradients_told(optimizer, norm))
     optimizer.step()
     return {**losses, "grad_norm": norm}
 
 
+def to_samples(model: nn.Module, images: Images) -> list[Var]:
+    """Return images as the model takes them.
+
+    Raises:
+        NotFiniteError: a value is NaN or infinite.
+    """
+    check_images(images)
+    dtype = str(model.parameters()[0].dtype)
+    return [jt.array(np.asarray(image), dtype=dtype) for image in images]
+
+
+def set_training(module: nn.Module, training: bool) -> None:
+    """Turn dropout on or off."""
+    # Not eval(), which stops every gradient.
+    for one in module.modules():
+        one.is_train = training
+
+
+def set_seed(seed: int) -> None:
+    """Seed the framework's own generator."""
+    with preserving_random_state():
+        jt.set_global_seed(seed)
+
+
 def forward(
     model: nn.Module, criterion: nn.Module, samples: Sequence[Var], targets: Targets
-) -> tuple[dict[str, float], Var]:
-    """Return every loss and ``loss``, their weighted sum, as numbers, and that sum with its graph."""
+) -> tuple[dict[str, float], dict[str, Any], Var]:
+    """Return every loss and ``loss``, their weighted sum, as numbers; the predictions; and that sum with its graph."""
     dtype = str(model.parameters()[0].dtype)
     there = [
         {
@@ -109,13 +169,14 @@ def forward(
         for target in targets
     ]
     try:
-        losses = criterion(model(samples), there)
+        outputs = model(samples)
+        losses = criterion(outputs, there)
         total = total_loss(losses, criterion.weight_dict)
         values = {name: float(value.item()) for name, value in {**losses, "loss": total}.items()}
         check_losses(values)
     except NotFiniteError as error:
         raise NotFiniteError(f"{error}; {first_not_finite(model, samples)}") from error
-    return values, total
+    return values, outputs, total
 
 
 def gradients_told(optimizer: AdamW, norm: float) -> str:

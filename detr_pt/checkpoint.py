@@ -7,10 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from detr_common.optimizer_state import check_run, check_schedule_state
+from detr_common.optimizer_state import check_run, check_schedule_state, holds_run
+from detr_common.run import Means
 from detr_common.state import check_names_and_shapes
 from detr_pt.optimizer import AdamW, StepLR
 from weight_convert import read, read_state_dict, write
+from weight_convert.contents import state_dict_of
 from weight_convert.tree import rebuild
 
 
@@ -45,7 +47,13 @@ def set_weights(model: nn.Module, values: dict[str, Any], where: str) -> None:
 
 
 def save_checkpoint(
-    path: str | Path, model: nn.Module, optimizer: AdamW, lr_scheduler: StepLR, epoch: int, args: argparse.Namespace
+    path: str | Path,
+    model: nn.Module,
+    optimizer: AdamW,
+    lr_scheduler: StepLR,
+    epoch: int,
+    args: argparse.Namespace,
+    means: Means | None = None,
 ) -> None:
     """Write all that training needs to go on, in the layout of the published checkpoints; whole or not at all.
 
@@ -57,32 +65,41 @@ def save_checkpoint(
         lr_scheduler: of its rates.
         epoch: the last that is over, from 0.
         args: the options of the run.
+        means: of the epoch that has begun since and is not over.
 
     Raises:
         InputError: the file cannot be written; the one that was there is whole.
     """
     parts = {"model": dict(model.state_dict()), "optimizer": optimizer.state_dict()}
     tree = {**parts, "lr_scheduler": lr_scheduler.state_dict(), "epoch": epoch, "args": args}
+    if means is not None:
+        tree["begun"] = {"count": means.count, "sums": means.sums}
     write(
         rebuild(tree, lambda value, place: value.detach().cpu().numpy() if isinstance(value, Tensor) else value), path
     )
 
 
-def resume(path: str | Path, model: nn.Module, optimizer: AdamW, lr_scheduler: StepLR) -> int:
+def resume(path: str | Path, model: nn.Module, optimizer: AdamW, lr_scheduler: StepLR) -> tuple[int, Means] | None:
     """Go on from a checkpoint that either package has saved, or PyTorch's ``torch.save``.
 
     Returns:
-        The number of the epoch that comes next.
+        The number of the epoch to go on with, and the means of its steps that were taken already; None where the file
+        holds weights alone, with which a new run begins.
 
     Raises:
-        InputError: the file cannot be read, holds no run of training, or is of another model or optimizer; what
+        InputError: the file cannot be read, holds a part of a run only, or is of another model or optimizer; what
             differs is listed.
     """
-    tree = check_run(read(path, loader="numpy"), str(path))
+    tree = read(path, loader="numpy")
+    if not holds_run(tree):
+        set_weights(model, state_dict_of(tree), str(path))
+        return None
+    tree = check_run(tree, str(path))
     shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     check_names_and_shapes(tree["model"], shapes, str(path))
     check_schedule_state(tree["lr_scheduler"], len(lr_scheduler.base_lrs))
     optimizer.load_state_dict(tree["optimizer"])
     lr_scheduler.load_state_dict(tree["lr_scheduler"])
     set_weights(model, tree["model"], str(path))
-    return int(tree["epoch"]) + 1
+    begun = tree.get("begun", {"count": 0, "sums": {}})
+    return int(tree["epoch"]) + 1, Means(int(begun["count"]), dict(begun["sums"]))

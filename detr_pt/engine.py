@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from detr_common.errors import NotFiniteError
-from detr_common.finite import Watch, check_losses, told
+from detr_common.evaluate import detections_of
+from detr_common.finite import Watch, check_images, check_losses, told
+from detr_common.run import Means
 from detr_pt.criterion import total_loss
 from detr_pt.optimizer import AdamW, backward, clip_grad_norm, gradients
 
@@ -26,8 +28,10 @@ def train_one_epoch(
     optimizer: AdamW,
     batches: Iterable[tuple[Images, Targets]],
     max_norm: float,
-    after_step: Callable[[dict[str, float]], None] = lambda _: None,
-) -> dict[str, float]:
+    means: Means,
+    seeds: Iterable[int] | None = None,
+    after_step: Callable[[dict[str, float]], bool] = lambda _: True,
+) -> None:
     """Take one step of training for each batch.
 
     Args:
@@ -36,25 +40,57 @@ def train_one_epoch(
         optimizer: as said.
         batches: images and targets.
         max_norm: as said.
-        after_step: called with what each step returned.
-
-    Returns:
-        The mean over the steps of what they returned; empty without a batch.
+        means: to which what each step returns is added.
+        seeds: of the dropout of each step; without them the framework's generator goes on from where it is.
+        after_step: called with what a step returned; False ends the epoch there.
 
     Raises:
         InputError: see ``train_step``.
         NotFiniteError: see ``train_step``.
     """
-    model.train()
-    criterion.train()
-    sums: dict[str, float] = {}
-    count = 0
+    set_training(model, True)
+    set_training(criterion, True)
+    drawn = None if seeds is None else iter(seeds)
     for images, targets in batches:
+        if drawn is not None:
+            set_seed(next(drawn))
         values = train_step(model, criterion, optimizer, images, targets, max_norm)
-        after_step(values)
-        sums = {name: sums.get(name, 0.0) + value for name, value in values.items()}
-        count += 1
-    return {name: value / count for name, value in sums.items()}
+        means.add(values)
+        if not after_step(values):
+            return
+
+
+def evaluate(
+    model: nn.Module, criterion: nn.Module, postprocess: nn.Module, batches: Iterable[tuple[Images, Targets]]
+) -> tuple[Means, list[dict[str, Any]]]:
+    """Run the detector on each batch, without learning from it.
+
+    Args:
+        model: the detector.
+        criterion: its losses.
+        postprocess: of its boxes.
+        batches: images and targets, with ``image_id`` and ``orig_size``.
+
+    Returns:
+        The means of all losses, and the detections, see ``detr_common.evaluate.detections_of``.
+
+    Raises:
+        InputError: a target cannot be used.
+        NotFiniteError: a prediction is NaN or infinite; see ``train_step``.
+    """
+    set_training(model, False)
+    set_training(criterion, False)
+    means, found = Means(), []
+    with torch.no_grad():
+        for images, targets in batches:
+            samples = to_samples(model, images)
+            values, outputs, _ = forward(model, criterion, samples, targets)
+            means.add(values)
+            sizes = torch.from_numpy(np.stack([target["orig_size"] for target in targets])).to(samples[0].device)
+            for target, result in zip(targets, postprocess(outputs, sizes), strict=True):
+                arrays = {name: value.cpu().numpy() for name, value in result.items()}
+                found += detections_of(int(target["image_id"][0]), arrays)
+    return means, found
 
 
 def train_step(
@@ -80,26 +116,46 @@ def train_step(
 
     Raises:
         InputError: a target cannot be used.
-        NotFiniteError: a prediction, a loss or a gradient is NaN or infinite. The message names the module that the
+        NotFiniteError: an image, a prediction, a loss or a gradient is NaN or infinite. The message names the module that the
             first such value came from; parameters and moments are as before.
     """
-    like = next(model.parameters())
-    samples = [torch.from_numpy(np.asarray(image)).to(like) for image in images]
-    losses, total = forward(model, criterion, samples, targets)
+    samples = to_samples(model, images)
+    losses, _, total = forward(model, criterion, samples, targets)
     backward(optimizer, total)
     norm = float(clip_grad_norm(optimizer, max_norm))
     if not math.isfinite(norm):
-        _, total = forward(model, criterion, samples, targets)
+        _, _, total = forward(model, criterion, samples, targets)
         backward(optimizer, total)
         raise NotFiniteError(gradients_told(optimizer, norm))
     optimizer.step()
     return {**losses, "grad_norm": norm}
 
 
+def to_samples(model: nn.Module, images: Images) -> list[Tensor]:
+    """Return images as the model takes them.
+
+    Raises:
+        NotFiniteError: a value is NaN or infinite.
+    """
+    check_images(images)
+    like = next(model.parameters())
+    return [torch.from_numpy(np.asarray(image)).to(like) for image in images]
+
+
+def set_training(module: nn.Module, training: bool) -> None:
+    """Turn dropout on or off."""
+    module.train(training)
+
+
+def set_seed(seed: int) -> None:
+    """Seed the framework's own generator."""
+    torch.manual_seed(seed)
+
+
 def forward(
     model: nn.Module, criterion: nn.Module, samples: Sequence[Tensor], targets: Targets
-) -> tuple[dict[str, float], Tensor]:
-    """Return every loss and ``loss``, their weighted sum, as numbers, and that sum with its graph."""
+) -> tuple[dict[str, float], dict[str, Any], Tensor]:
+    """Return every loss and ``loss``, their weighted sum, as numbers; the predictions; and that sum with its graph."""
     like = next(model.parameters())
     there = [
         {
@@ -109,13 +165,14 @@ def forward(
         for target in targets
     ]
     try:
-        losses = criterion(model(samples), there)
+        outputs = model(samples)
+        losses = criterion(outputs, there)
         total = total_loss(losses, criterion.weight_dict)
         values = {name: float(value.detach()) for name, value in {**losses, "loss": total}.items()}
         check_losses(values)
     except NotFiniteError as error:
         raise NotFiniteError(f"{error}; {first_not_finite(model, samples)}") from error
-    return values, total
+    return values, outputs, total
 
 
 def gradients_told(optimizer: AdamW, norm: float) -> str:

@@ -1,4 +1,4 @@
-"""The criterion on generated predictions and targets, what it refuses, and many steps of learning by it."""
+"""The criterion on generated predictions and targets, and what it refuses."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -61,9 +61,8 @@ def observe(side: Torch, _inputs: Mapping[str, Array]) -> Arrays:
     for name in CASES:
         result |= {f"float64/{name}/{key}": value for key, value in losses_of(side, name, "float64").items()}
     for name in ("mixed", "crowded"):
-        result |= {f"float32/{name}/{key}": value for key, value in losses_of(side, name, "float32").items()}
         result |= {f"odd/{name}/{key}": value for key, value in losses_of(side, name, "float64", **ODD).items()}
-    return result | parts(side) | processes(side) | overlaps(side) | refused(side) | learning(side)
+    return result | parts(side) | processes(side) | overlaps(side) | refused(side)
 
 
 def losses_of(side: Torch, name: str, dtype: str, **changes: float) -> Arrays:

@@ -16,6 +16,11 @@ def observed(observe_loss: Callable[..., dict[str, Arrays]]) -> dict[str, Arrays
     return observe_loss("observe_criterion")
 
 
+@pytest.fixture(scope="module")
+def observed_long(observe_loss: Callable[..., dict[str, Arrays]]) -> dict[str, Arrays]:
+    return observe_loss("observe_criterion_long")
+
+
 def group(arrays: Arrays, prefix: str) -> Arrays:
     return {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}
 
@@ -41,12 +46,13 @@ def test_losses_matches_and_gradients_are_equal_in_float64(observed: dict[str, A
     assert abs(first[f"{name}/total"] - second[f"{name}/total"]) <= 1e-13
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mixed", "crowded"])
-def test_float32_is_as_near_the_truth_as_torch(observed: dict[str, Arrays], name: str) -> None:
-    truth = observed["torch"]
+def test_float32_is_as_near_the_truth_as_torch(observed_long: dict[str, Arrays], name: str) -> None:
+    truth = observed_long["torch"]
     for part, floor in (("match", 0.0), ("loss", 1.0), ("grad", 1e-3)):
         exact = group(truth, f"float64/{name}/{part}/")
-        mine, theirs = (group(observed[p], f"float32/{name}/{part}/") for p in ("jittor", "torch"))
+        mine, theirs = (group(observed_long[p], f"float32/{name}/{part}/") for p in ("jittor", "torch"))
         assert mine.keys() == exact.keys()
         for key, value in exact.items():
             scale = max(floor, float(np.abs(value).max(initial=0)))
@@ -175,9 +181,10 @@ def test_generalized_iou(observed: dict[str, Arrays], package: str, dtype: str) 
     assert list(observed[package]["overlap/none"]) == [0, 3]
 
 
-def test_learning_is_the_same_and_keeps_nothing(observed: dict[str, Arrays]) -> None:
-    mine, theirs = (observed[package]["learning/totals"] for package in reversed(PACKAGES))
+@pytest.mark.slow
+def test_learning_is_the_same_and_keeps_nothing(observed_long: dict[str, Arrays]) -> None:
+    mine, theirs = (observed_long[package]["learning/totals"] for package in reversed(PACKAGES))
     assert theirs[-1] < theirs[0] / 3
     np.testing.assert_allclose(mine, theirs, rtol=1e-12)
-    alive = observed["jittor"]["learning/alive"]
+    alive = observed_long["jittor"]["learning/alive"]
     assert (alive[10:] == alive[10]).all() and (alive > 0).all(), alive

@@ -19,6 +19,11 @@ def observed(observe: Callable[..., dict[str, Arrays]]) -> dict[str, Arrays]:
     return observe("observe_state")
 
 
+@pytest.fixture(scope="module")
+def observed_float64(observe: Callable[..., dict[str, Arrays]]) -> dict[str, Arrays]:
+    return observe("observe_state_float64")
+
+
 def entries(observed: dict[str, Arrays], package: str, key: str) -> list[tuple[str, list[int], str, bool]]:
     return [tuple(entry) for entry in json.loads(str(observed[package][key]))]
 
@@ -56,11 +61,12 @@ def test_both_packages_have_one_state(observed: dict[str, Arrays]) -> None:
             assert entries(observed, "torch", key) == entries(observed, "jittor", key)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("package", PACKAGES)
 def test_only_what_takes_a_gradient_moves_under_weight_decay(
-    observed: dict[str, Arrays], package: str, dtype: str
+    request: pytest.FixtureRequest, package: str, dtype: str
 ) -> None:
+    observed = request.getfixturevalue("observed" if dtype == "float32" else "observed_float64")
     found = entries(observed, package, f"after-eval/{dtype}")
     names = list(fixtures.shapes(small_args()))
     assert [name for name, *_ in found] == names

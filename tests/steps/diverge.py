@@ -12,6 +12,7 @@ import fixtures
 import weight_convert
 from detr_common.errors import NotFiniteError
 from detr_common.options import default_args
+from detr_common.run import Means
 
 ARGS = default_args(
     backbone="resnet18", enc_layers=1, dec_layers=1, hidden_dim=32, nheads=4, dim_feedforward=64, num_queries=10,
@@ -39,11 +40,10 @@ class Trained:
     def epoch(self, images: Any = None) -> dict[str, float]:
         """Train an epoch of two steps."""
         batches = [(images or self.images, self.targets)] * 2
-        values: dict[str, float] = self.engine.train_one_epoch(
-            self.model, self.criterion, self.optimizer, batches, ARGS.clip_max_norm
-        )
+        means = Means()
+        self.engine.train_one_epoch(self.model, self.criterion, self.optimizer, batches, ARGS.clip_max_norm, means)
         self.scheduler.step()
-        return values
+        return means.values()
 
     def save(self, epoch: int) -> None:
         """Write the checkpoint."""
@@ -89,7 +89,7 @@ def observe(package: str, folder: Path) -> dict[str, Any]:
     saved = weight_convert.read(run.path)
     for cause in ("image", "overflow", "weight", "gradient"):
         again = Trained(package, folder)
-        assert again.checkpoint.resume(run.path, again.model, again.optimizer, again.scheduler) == 2
+        assert again.checkpoint.resume(run.path, again.model, again.optimizer, again.scheduler) == (2, Means())
         try:
             diverging(again, cause)
             seen[cause] = "no error"

@@ -21,7 +21,7 @@ from parity.mutants.kills import Ground
 RUNGS = ("losses", "gradients", "steps")
 
 # Run every time; all of them take minutes.
-ALWAYS = ("auxiliary-weight", "matched-by-product", "residual-detached", "bias-frozen")
+ALWAYS = ("auxiliary-weight", "matched-by-product", "cross-entropy-gradient", "bias-frozen")
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,8 @@ from weight_convert import read, write
 
 # Stands still when everything is written and before the destination is touched.
 STANDS_STILL = """
-import os, runpy, sys, time
+import os, runpy, signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that runs a job behind has it ignored
 def stand_still(descriptor):
     print("written", flush=True)
     time.sleep(60)

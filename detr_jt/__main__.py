@@ -1,0 +1,170 @@
+"""``python -m detr_jt``: train a detector, go on with a run, or evaluate a checkpoint."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from itertools import count
+from pathlib import Path
+
+from detr_common.coco import build_dataset
+from detr_common.errors import InputError, NotFiniteError
+from detr_common.evaluate import evaluate_boxes
+from detr_common.loader import Loader
+from detr_common.options import get_training_parser
+from detr_common.run import (
+    Means,
+    Meter,
+    check_training_args,
+    checkpoints_due,
+    cut_log,
+    step_seed,
+    stopping_signals,
+    summary_lines,
+    write_log,
+    write_summary,
+)
+from detr_jt.checkpoint import load_weights, resume, save_checkpoint
+from detr_jt.detr import build_model
+from detr_jt.engine import evaluate, set_seed, train_one_epoch
+from detr_jt.optimizer import build_optimizer, build_scheduler, named_parameters
+
+SUFFIX = ".pkl"
+
+
+class Trainer:
+    """A detector, its optimizer, and how far the run is.
+
+    Args:
+        args: options, see ``detr_common.options.get_training_parser``; they are checked.
+
+    Attributes:
+        epoch: that comes next, or has begun.
+        means: of its steps that were taken.
+
+    Raises:
+        InputError: the data or the checkpoint cannot be used.
+    """
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.args = args
+        self.validation = build_dataset("val", args)
+        self.training = None if args.eval else build_dataset("train", args)
+        set_seed(args.seed)
+        self.model, self.criterion, self.postprocessors = build_model(args)
+        self.epoch, self.means = args.start_epoch, Means()
+        if args.eval:
+            load_weights(self.model, args.resume)
+            return
+        self.optimizer = build_optimizer(self.model, args)
+        self.lr_scheduler = build_scheduler(self.optimizer, args)
+        if args.resume:
+            self.epoch, self.means = resume(args.resume, self.model, self.optimizer, self.lr_scheduler) or (
+                args.start_epoch,
+                Means(),
+            )
+            if args.output_dir:
+                cut_log(Path(args.output_dir), self.epoch)
+
+    def train(self) -> bool:
+        """Train the epochs that are left; return False if SIGTERM came before the last was over."""
+        args = self.args
+        with (
+            stopping_signals() as came,
+            Loader(self.training, args.batch_size, args.num_workers, shuffle=True, seed=args.seed) as batches,
+            Loader(self.validation, args.batch_size, args.num_workers) as unseen,
+        ):
+            while self.epoch < args.epochs:
+                self.train_epoch(batches, came)
+                if came and self.means.count < len(batches.indices(self.epoch)):
+                    self.save(["checkpoint"], self.epoch - 1, self.means)
+                    return False
+                self.finish_epoch(unseen)
+                if came and self.epoch < args.epochs:
+                    return False
+        return True
+
+    def train_epoch(self, batches: Loader, came: Sequence[int]) -> None:
+        """Take the steps that are left of an epoch, until a signal comes."""
+        first = self.means.count
+        meter = Meter(f"epoch {self.epoch}", len(batches.indices(self.epoch)) - first)
+
+        def after_step(values: dict[str, float]) -> bool:
+            meter.step(values)
+            return not came
+
+        train_one_epoch(
+            self.model,
+            self.criterion,
+            self.optimizer,
+            batches.epoch(self.epoch, first),
+            self.args.clip_max_norm,
+            self.means,
+            (step_seed(self.args.seed, self.epoch, step) for step in count(first)),
+            after_step,
+        )
+
+    def finish_epoch(self, unseen: Loader) -> None:
+        """Evaluate, write log and checkpoint, and go on to the next epoch."""
+        epoch, args = self.epoch, self.args
+        train = {"lr": self.optimizer.param_groups[0]["lr"], **self.means.values()}
+        self.lr_scheduler.step()
+        due = args.eval_every and ((epoch + 1) % args.eval_every == 0 or epoch + 1 == args.epochs)
+        test = self.evaluate(unseen) if due else {}
+        if args.output_dir:
+            number = sum(weight.numel() for weight in named_parameters(self.optimizer).values())
+            write_log(Path(args.output_dir), epoch, train, test, {"n_parameters": number})
+            if test:
+                write_summary(Path(args.output_dir), epoch, test)
+        self.epoch, self.means = epoch + 1, Means()
+        self.save(checkpoints_due(epoch, args), epoch, None)
+
+    def evaluate(self, unseen: Loader) -> dict[str, float]:
+        """Return the losses and the figures of the photographs for validation, and print the latter."""
+        means, found = evaluate(self.model, self.criterion, self.postprocessors["bbox"], unseen.epoch(0))
+        figures = evaluate_boxes(self.validation.annotations, found)
+        print("\n".join(summary_lines(figures)), flush=True)
+        return {**means.values(), **figures}
+
+    def save(self, names: Sequence[str], epoch: int, means: Means | None) -> None:
+        """Write checkpoints, if there is a folder for them."""
+        if self.args.output_dir:
+            for name in names:
+                path = Path(self.args.output_dir, name + SUFFIX)
+                save_checkpoint(path, self.model, self.optimizer, self.lr_scheduler, epoch, self.args, means)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Do what the options ask for.
+
+    Raises:
+        InputError: an option, the data or a checkpoint cannot be used, or a checkpoint cannot be written.
+        NotFiniteError: the run diverged; the last checkpoint is whole.
+    """
+    check_training_args(args)
+    trainer = Trainer(args)
+    if args.eval:
+        with Loader(trainer.validation, args.batch_size, args.num_workers) as unseen:
+            trainer.evaluate(unseen)
+    elif not trainer.train():
+        where = f"; go on with --resume {Path(args.output_dir, 'checkpoint' + SUFFIX)}" if args.output_dir else ""
+        print(f"stopped in epoch {trainer.epoch} by SIGTERM{where}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Returns:
+        The exit code: 0; 1 where the run diverged; 2 where an option, the data or a file cannot be used.
+    """
+    description = "Train DETR on photographs in COCO's format, go on with a run, or evaluate a checkpoint."
+    parser = argparse.ArgumentParser("python -m detr_jt", description=description, parents=[get_training_parser()])
+    try:
+        run(parser.parse_args(argv))
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1 if isinstance(error, NotFiniteError) else 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
