@@ -110,7 +110,7 @@ def build_dataset(part: str, args: argparse.Namespace) -> CocoDetection:
 
     Args:
         part: "train" or "val".
-        args: with ``coco_path``, ``dataset_file``, ``image_size`` and ``seed``.
+        args: see ``detr_common.options.get_training_parser``.
 
     Raises:
         InputError: a folder, file or photograph is missing or damaged, or an annotation cannot be used; see
@@ -125,4 +125,5 @@ def build_dataset(part: str, args: argparse.Namespace) -> CocoDetection:
     if not root.is_dir():
         raise InputError(f"--coco_path {root}: no such folder; it holds train2017, val2017 and annotations")
     annotations = read_annotations(file, folder, num_classes(args))
-    return CocoDetection(folder, annotations, part == "train", args.image_size / PUBLISHED_SIZE, args.seed)
+    train = part == "train" and args.augment
+    return CocoDetection(folder, annotations, train, args.image_size / PUBLISHED_SIZE, args.seed)

@@ -32,8 +32,8 @@ def check_images(images: Sequence[npt.NDArray[Any]]) -> None:
         if wrong.any():
             place = tuple(int(i) for i in np.argwhere(wrong)[0])
             raise NotFiniteError(
-                f"image {number} of the batch: {image[place]} at (channel, row, column) {place}, and {int(wrong.sum())} "
-                "such values in all; look at how it is read and normalised"
+                f"image {number} of the batch: {image[place]} at (channel, row, column) {place}, one of "
+                f"{int(wrong.sum())} such values; look at how it is read and normalised"
             )
 
 

@@ -36,6 +36,7 @@ def get_training_parser() -> argparse.ArgumentParser:
     data.add_argument(
         "--image_size", default=800, type=int, help="shorter side for evaluation; scales all augmentation"
     )
+    data.add_argument("--no_augmentation", dest="augment", action="store_false", help="train on what is evaluated on")
     data.add_argument("--num_workers", default=2, type=int, help="processes that read images; 0 for none")
     run = parser.add_argument_group("training")
     run.add_argument("--batch_size", default=2, type=int, help="images of each process in a step")

@@ -117,8 +117,8 @@ def train_step(
 
     Raises:
         InputError: a target cannot be used.
-        NotFiniteError: an image, a prediction, a loss or a gradient is NaN or infinite. The message names the module that the
-            first such value came from; parameters and moments are as before.
+        NotFiniteError: an image, a prediction, a loss or a gradient is NaN or infinite. The message names the module
+            that the first such value came from; parameters and moments are as before.
     """
     samples = to_samples(model, images)
     losses, _, total = forward(model, criterion, samples, targets)

@@ -30,7 +30,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("cause", "found"),
     [
-        ("image", "image 1 of the batch: nan at (channel, row, column) (0, 3, 5), and 1 such values"),
+        ("image", "image 1 of the batch: nan at (channel, row, column) (0, 3, 5), one of 1 such values"),
         ("overflow", FIRST + "module transformer.encoder.layers.0."),
         (
             "weight",
