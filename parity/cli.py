@@ -21,6 +21,7 @@ from parity import demo, usage
 from parity.arguments import Fault, JittorWeights, Json, Show, Size, Weights, checked_args
 from parity.batch import photograph_batch
 from parity.client import WorkerError
+from parity.data_cli import data_command
 from parity.doctor import doctor_command
 from parity.gotchas.cli import gotchas_command
 from parity.ladder_cli import COMMANDS, TRAINING_OPTIONS, progress_bars
@@ -50,6 +51,7 @@ app = typer.Typer(
 )
 app.command("doctor")(doctor_command)
 app.command("gotchas")(gotchas_command)
+app.command("data", epilog=EXIT_CODES)(data_command)
 app.command("mutants", epilog=EXIT_CODES)(mutants_command)
 app.command("ops", epilog=EXIT_CODES)(ops_command)
 

@@ -192,7 +192,10 @@ class _Comparison:
         )
         self.steps.append(step)
         if step.ratio > self.policy.factor:
-            problem = f"float32 parameters are {step.ratio:.3g} times as far from PyTorch's as the twins"
+            problem = (
+                f"float32 parameters are {step.ratio:.3g} times as far from PyTorch's as the twins; of the square of "
+                f"that distance, {tally.shares(port)}"
+            )
             self.findings.append(Finding(f"step{number}", "training", problem, step.ratio / self.policy.factor))
 
     def verdict(self, settings: dict[str, Any]) -> StepsVerdict:
@@ -218,6 +221,7 @@ class _Tally:
         self.worst64 = 0.0
         self.loss = math.nan
         self._squares: dict[Run, float] = {}
+        self._by_name: dict[tuple[Run, str], float] = {}
         self._norm = 0.0
         self._losses: dict[Run, float] = {}
 
@@ -233,11 +237,20 @@ class _Tally:
         self._norm += float(np.vdot(base, base))
         for run in ((PORT, "float32"), *TWINS):
             difference = arrays[run] - base
-            self._squares[run] = self._squares.get(run, 0.0) + float(np.vdot(difference, difference))
+            square = float(np.vdot(difference, difference))
+            self._squares[run] = self._squares.get(run, 0.0) + square
+            self._by_name[run, kind.removeprefix("param/")] = square
 
     def distance(self, run: Run) -> float:
         """Return the norm of the difference of all parameters, as a fraction of their norm."""
         return math.sqrt(self._squares.get(run, math.inf) / (self._norm or 1.0))
+
+    def shares(self, run: Run, shown: int = 3) -> str:
+        """Say which parameters have the largest shares in the square of a distance."""
+        squares = {name: square for (one, name), square in self._by_name.items() if one == run}
+        largest = sorted(squares, key=squares.__getitem__, reverse=True)[:shown]
+        whole = self._squares[run] or 1.0
+        return ", ".join(f"{squares[name] / whole:.0%} are in {name}" for name in largest)
 
     def loss_distance(self, run: Run) -> float:
         """Return the difference of the total loss as a fraction of it."""

@@ -13,9 +13,12 @@ import traceback
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from detr_common.coco import build_dataset
 from detr_common.errors import InputError
+from detr_common.loader import Loader
 from parity.frameworks import load_adapter
 from parity.frameworks.base import Adapter, Batch
+from parity.trace import Entry
 from parity.wire import Array, Disconnected, receive, send
 
 
@@ -84,6 +87,8 @@ def _run(adapter: Adapter, request: dict[str, Any], arrays: dict[str, Array], em
             adapter.training.losses(batch, emit)
         case "gradients":
             adapter.training.gradients(batch, arrays, request["split"], emit)
+        case "data":
+            _read_data(adapter, request, emit)
         case "prepare":
             adapter.training.prepare()
         case "step":
@@ -91,6 +96,23 @@ def _run(adapter: Adapter, request: dict[str, Any], arrays: dict[str, Array], em
         case unknown:
             raise ValueError(f"no such request: {unknown}")
     return {}
+
+
+def _read_data(adapter: Adapter, request: dict[str, Any], emit: Any) -> None:
+    """Emit every array of every batch, padded as the framework pads."""
+    args = argparse.Namespace(**request["args"])
+    for part in request["parts"]:
+        train = part == "train"
+        dataset = build_dataset(part, args)
+        with Loader(dataset, args.batch_size, args.num_workers, shuffle=train, seed=args.seed) as loader:
+            for epoch in range(request["epochs"] if train else 1):
+                for number, (images, targets) in enumerate(loader.epoch(epoch)):
+                    prefix = f"{part}/epoch{epoch}/batch{number}"
+                    arrays = adapter.pad(images)
+                    for i, target in enumerate(targets):
+                        arrays |= {f"{name}.{i}": value for name, value in target.items()}
+                    for name, array in arrays.items():
+                        emit(Entry(f"{prefix}/{name}", "data", "", array))
 
 
 def _array(message: tuple[dict[str, Any], Array | None]) -> Array:

@@ -131,6 +131,9 @@ class Adapter(Protocol):
     def plant(self, mutant: str) -> None:
         """Plant a known fault in the model (``parity.mutants``)."""
 
+    def pad(self, images: Sequence[npt.NDArray[np.float32]]) -> dict[str, Array]:
+        """Make a batch of [3, H, W] images; return ``images`` [B, 3, H, W] and ``mask``, bool [B, H, W]."""
+
     def forward(self, images: Sequence[npt.NDArray[np.float32]], emit: EmitEntry | None) -> dict[str, Array]:
         """Run the detector and its post-processing on [3, H, W] images.
 

@@ -58,6 +58,11 @@ class JittorAdapter:
         """Plant a known fault in the model."""
         plant(mutant, dict(self._named_modules()))
 
+    def pad(self, images: Sequence[npt.NDArray[np.float32]]) -> dict[str, Array]:
+        """Make a batch of images as the detector does."""
+        batch = detr_jt.nested_tensor_from_tensor_list([jt.array(image) for image in images])
+        return {"images": batch.tensors.numpy(), "mask": batch.mask.numpy()}
+
     def forward(self, images: Sequence[npt.NDArray[np.float32]], emit: EmitEntry | None) -> dict[str, Array]:
         """Run the detector and its post-processing; with ``emit`` as often as it takes to hold every tensor once."""
         window = Window(HELD_BYTES)

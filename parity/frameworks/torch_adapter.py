@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,8 +38,7 @@ class TorchAdapter:
     def build(self, args: argparse.Namespace, weights: Path, twin: int = 0) -> None:
         """Build the detector in evaluation mode and load weights into it."""
         if args.device == "cuda":
-            # Jittor computes in full float32; TF32 would be another arithmetic.
-            torch.backends.cudnn.allow_tf32 = False
+            full_precision()
         torch.backends.mkldnn.enabled = torch.backends.cudnn.enabled = not twin
         self.args = args
         self.model, criterion, self.postprocessors = detr_pt.build_model(args)
@@ -55,6 +55,11 @@ class TorchAdapter:
     def plant(self, mutant: str) -> None:
         """Refuse: faults are planted in the port, not in the reference."""
         raise ValueError(f"{mutant}: faults are planted in the Jittor model only")
+
+    def pad(self, images: Sequence[npt.NDArray[np.float32]]) -> dict[str, Array]:
+        """Make a batch of images as the detector does."""
+        batch = detr_pt.nested_tensor_from_tensor_list([torch.from_numpy(image) for image in images])
+        return {"images": batch.tensors.numpy(), "mask": batch.mask.numpy()}
 
     def forward(self, images: Sequence[npt.NDArray[np.float32]], emit: EmitEntry | None) -> dict[str, Array]:
         """Run the detector and its post-processing."""
@@ -81,6 +86,16 @@ class TorchAdapter:
 
         with capturing(self._named_modules(), self.model, note):
             yield
+
+
+def full_precision() -> None:
+    """Let a GPU compute in full float32, as Jittor does, and the same way every time."""
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    # Some backward passes of DETR have no deterministic form on a GPU; they warn.
+    torch.use_deterministic_algorithms(True, warn_only=True)
 
 
 def move_by_one_ulp(model: nn.Module, seed: int) -> None:

@@ -1,0 +1,74 @@
+"""``python -m parity data``: whole batches of a data set, in both frameworks."""
+
+from __future__ import annotations
+
+import json as json_module
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from detr_common.errors import InputError
+from detr_common.options import training_args
+from parity.arguments import Json
+from parity.data import DataJob, DataVerdict, compare_data
+from parity.ladder_cli import progress_bars
+from parity.output import Output, plain
+
+_SHOWN = 10
+
+
+def data_command(
+    coco_path: Annotated[
+        Path,
+        typer.Option(
+            "--coco_path", readable=False, metavar="DIR", help="Folder of train2017, val2017 and annotations."
+        ),
+    ],
+    part: Annotated[str, typer.Option(help="train, val or both.")] = "both",
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs of the training part, each drawn anew.")] = 1,
+    image_size: Annotated[
+        int, typer.Option("--image_size", min=64, help="Shorter side for evaluation; scales augmentation.")
+    ] = 800,
+    batch_size: Annotated[int, typer.Option("--batch_size", min=1)] = 2,
+    num_workers: Annotated[
+        int, typer.Option("--num_workers", min=0, help="Processes that read for each framework.")
+    ] = 0,
+    num_classes: Annotated[int | None, typer.Option("--num_classes", min=1, help="If others than COCO's.")] = None,
+    seed: int = 42,
+    json: Json = False,
+) -> None:
+    """Compare whole batches, bit by bit: images, padding masks, boxes, labels and all else that is in the targets."""
+    if part not in ("train", "val", "both"):
+        raise InputError(f"--part {part}: give train, val or both")
+    args = training_args(
+        coco_path=str(coco_path),
+        image_size=image_size,
+        batch_size=batch_size,
+        num_workers=num_workers,
+        num_classes=num_classes,
+        seed=seed,
+    )
+    with progress_bars() as progress:
+        verdict = compare_data(DataJob(args, ("train", "val") if part == "both" else (part,), epochs), progress)
+    if json:
+        Output().out(json_module.dumps(plain(verdict.as_dict()), indent=1, allow_nan=False), highlight=False)
+    else:
+        print_data(verdict)
+    raise typer.Exit(2 if verdict.compared == 0 else 0 if verdict else 1)
+
+
+def print_data(verdict: DataVerdict) -> None:
+    """Print the story of the rung."""
+    console = Output()
+    mark = "✓ PASS" if verdict else "✗ FAIL"
+    same = verdict.compared - len(verdict.different)
+    console.print(
+        f"{mark}  data: {same} of {verdict.compared} arrays of {verdict.images} photographs are equal bit by bit",
+        markup=False,
+        highlight=False,
+    )
+    for line in verdict.different[:_SHOWN]:
+        console.print(f"  ✗ {line}", markup=False, highlight=False)
+    if len(verdict.different) > _SHOWN:
+        console.print(f"  and {len(verdict.different) - _SHOWN} more", highlight=False)
