@@ -1,11 +1,11 @@
-"""The main job: a checkpoint from ``.pth`` to ``.pkl``, and both detectors compared on real photographs."""
+"""The main job: a checkpoint from ``.pth`` to ``.pkl``, and both detectors compared on every rung of the ladder."""
 
 from __future__ import annotations
 
 import argparse
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -14,12 +14,7 @@ from rich.markup import escape
 import fixtures
 import weight_convert
 from detr_common.errors import InputError
-from detr_common.options import default_args
-from parity.batch import photograph_batch
-from parity.layers import LayersJob
-from parity.report import print_layers
 from parity.usage import command_line
-from parity.verdict import LayersVerdict
 
 
 def write_seeded_checkpoint(args: argparse.Namespace, path: Path) -> Path:
@@ -32,14 +27,16 @@ def write_seeded_checkpoint(args: argparse.Namespace, path: Path) -> Path:
     return path
 
 
-def run(out: Path, size: int, console: Console, run_layers: Callable[[LayersJob], LayersVerdict]) -> LayersVerdict:
-    """Convert a seeded DETR-R50 and compare the two models that read the two files.
+def run(out: Path, size: int, console: Console) -> int:
+    """Convert a seeded DETR-R50 and climb the ladder with the two models that read the two files.
 
     Args:
         out: folder for the checkpoints.
         size: pixels of the photographs' shorter side.
         console: where to print.
-        run_layers: runs the layers rung.
+
+    Returns:
+        The exit code of the ladder.
 
     Raises:
         InputError: the folder or the checkpoint could not be made, or the conversion failed.
@@ -50,24 +47,23 @@ def run(out: Path, size: int, console: Console, run_layers: Callable[[LayersJob]
         raise InputError(f"--out {out}: cannot be made a folder ({error.strerror}); name another") from None
     pth, pkl = out / "detr-r50-seeded.pth", out / "detr-r50-seeded.pkl"
     _say(console, "[bold]A seeded DETR-R50 checkpoint[/] (calibrated, not trained), and its conversion")
-    _run_module(console, "fixtures", "checkpoint", str(pth), "--force")
-    _run_module(console, "weight_convert", str(pth), str(pkl), "--verify", "--force")
-    _say(console, "[bold]Both detectors on two photographs[/], PyTorch from the .pth and Jittor from the .pkl")
-    command = ["parity", "layers", "--weights", str(pth), "--jittor-weights", str(pkl), "--size", str(size)]
-    _say(console, f"$ {escape(command_line(command))}")
-    verdict = run_layers(LayersJob(default_args(), pth, photograph_batch([], size), port_weights=pkl))
-    print_layers(verdict, console, command=command_line(command))
-    return verdict
+    commands = (
+        ["fixtures", "checkpoint", str(pth), "--force"],
+        ["weight_convert", str(pth), str(pkl), "--verify", "--force"],
+    )
+    for command in commands:
+        if status := _run_module(console, command):
+            raise InputError(f"{command_line(command)}: ended with code {status}; see its message above")
+    _say(console, "[bold]Both detectors on photographs[/], PyTorch from the .pth and Jittor from the .pkl")
+    ladder = ["parity", "ladder", "--weights", str(pth), "--jittor-weights", str(pkl), "--size", str(size)]
+    return _run_module(console, ladder)
 
 
 def _say(console: Console, text: str) -> None:
     console.print(text, highlight=False, soft_wrap=True)
 
 
-def _run_module(console: Console, *command: str) -> None:
-    """Run a command of the project in a process of its own, as a user would."""
-    shown = command_line(command)
-    _say(console, f"$ {escape(shown)}")
-    status = subprocess.run([sys.executable, "-m", *command]).returncode
-    if status:
-        raise InputError(f"{shown}: ended with code {status}; see its message above")
+def _run_module(console: Console, command: Sequence[str]) -> int:
+    """Run a command of the project in a process of its own, as a user would; return its exit code."""
+    _say(console, f"$ {escape(command_line(command))}")
+    return subprocess.run([sys.executable, "-m", *command]).returncode

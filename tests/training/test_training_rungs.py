@@ -74,6 +74,18 @@ def test_steps_agree(session: LayersSession, job: TrainingJob, dropout: float) -
     print(f"\n  forced: {verdict.ulps}; free: {max(s.error64 for s in verdict.steps):.1e}")
 
 
+@pytest.mark.gpu
+def test_losses_gradients_and_steps_agree_on_a_gpu(session: LayersSession, job: TrainingJob) -> None:
+    on_gpu = replace(job.model, args=default_args(**{**SMALL, "device": "cuda"}))
+    training = replace(job, model=on_gpu)
+    for verdict in (
+        compare_losses(session, training),
+        compare_gradients(session, training),
+        compare_steps(session, StepsJob(on_gpu, (job.batch, mirrored(job.batch)), forced=2, free=4)),
+    ):
+        assert verdict, verdict.first_divergence
+
+
 @pytest.mark.slow
 def test_capturing_changes_no_gradient(session: LayersSession, job: TrainingJob) -> None:
     session.build(job.model)
