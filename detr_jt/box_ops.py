@@ -1,5 +1,7 @@
 """Boxes as (cx, cy, w, h) and as (x0, y0, x1, y1), and how far they overlap."""
 
+from collections.abc import Callable
+
 import jittor as jt
 from jittor import Var
 
@@ -40,20 +42,33 @@ def generalized_box_iou(boxes1: Var, boxes2: Var) -> Var:
     return paired_generalized_box_iou(boxes1[:, None], boxes2[None])
 
 
-def paired_generalized_box_iou(boxes1: Var, boxes2: Var) -> Var:
+def not_negative(x: Var) -> Var:
+    """Return values, of which negative ones become 0."""
+    return x.clamp(0)
+
+
+def paired_generalized_box_iou(
+    boxes1: Var,
+    boxes2: Var,
+    smaller: Callable[..., Var] = minimum,
+    larger: Callable[..., Var] = maximum,
+    clamp: Callable[..., Var] = not_negative,
+) -> Var:
     """Compare each box with its partner: the diagonal of ``generalized_box_iou``, from boxes known to be in order.
 
     Args:
         boxes1: [..., 4] as (x0, y0, x1, y1), x1 >= x0 and y1 >= y0.
         boxes2: likewise, of a shape that broadcasts with it.
+        smaller: takes the smaller values of two arrays.
+        larger: the larger ones.
+        clamp: makes negative values 0.
 
     Returns:
         [...], from -1 to 1.
     """
-    overlap = minimum(boxes1[..., 2:], boxes2[..., 2:]) - maximum(boxes1[..., :2], boxes2[..., :2])
-    hull = maximum(boxes1[..., 2:], boxes2[..., 2:]) - minimum(boxes1[..., :2], boxes2[..., :2])
-    intersection = product(overlap.clamp(0))
-    enclosing = product(hull.clamp(0))
+    overlap = smaller(boxes1[..., 2:], boxes2[..., 2:]) - larger(boxes1[..., :2], boxes2[..., :2])
+    hull = larger(boxes1[..., 2:], boxes2[..., 2:]) - smaller(boxes1[..., :2], boxes2[..., :2])
+    intersection, enclosing = product(clamp(overlap)), product(clamp(hull))
     union = product(boxes1[..., 2:] - boxes1[..., :2]) + product(boxes2[..., 2:] - boxes2[..., :2]) - intersection
     return ratio(intersection, union) - ratio(enclosing - union, enclosing)
 

@@ -10,7 +10,7 @@ from jittor import Var, nn
 from detr_common.errors import InputError
 from detr_common.options import num_classes
 from detr_jt.box_ops import box_cxcywh_to_xyxy, paired_generalized_box_iou
-from detr_jt.layers import absolute, constant
+from detr_jt.layers import Absolute, Clamp, Maximum, Minimum, constant
 from detr_jt.matcher import build_matcher, checked_targets
 
 Losses = dict[str, Var]
@@ -71,17 +71,28 @@ class CardinalityError(nn.Module):
 class L1Distance(nn.Module):
     """The sum of the absolute differences of (cx, cy, w, h)."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.absolute = Absolute()
+
     def execute(self, boxes: Var, target_boxes: Var) -> Var:
         """Map boxes [N, 4] and [N, 4] to [N]."""
-        return absolute(boxes - target_boxes).sum(-1)
+        return self.absolute(boxes - target_boxes).sum(-1)
 
 
 class GIoUDistance(nn.Module):
     """One minus the generalized IoU of boxes given as (cx, cy, w, h)."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.smaller = Minimum()
+        self.larger = Maximum()
+        self.clamp = Clamp()
+
     def execute(self, boxes: Var, target_boxes: Var) -> Var:
         """Map boxes [N, 4] and [N, 4] to [N], from 0 to 2."""
-        return 1 - paired_generalized_box_iou(box_cxcywh_to_xyxy(boxes), box_cxcywh_to_xyxy(target_boxes))
+        corners = box_cxcywh_to_xyxy(boxes), box_cxcywh_to_xyxy(target_boxes)
+        return 1 - paired_generalized_box_iou(*corners, self.smaller, self.larger, self.clamp)
 
 
 class BoxLoss(nn.Module):

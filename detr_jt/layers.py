@@ -124,6 +124,38 @@ class LayerNorm(nn.Module):
         return centred / (variance + constant(self.eps, x)).sqrt() * self.weight + self.bias
 
 
+class Absolute(nn.Module):
+    """The absolute value: a module, as the three that follow, so that what it chooses can be looked at and imposed."""
+
+    def execute(self, x: Var) -> Var:
+        """Map values of any shape."""
+        return absolute(x)
+
+
+class Minimum(nn.Module):
+    """The smaller of two values; equal ones share the gradient."""
+
+    def execute(self, x: Var, y: Var) -> Var:
+        """Map two arrays whose shapes broadcast."""
+        return minimum(x, y)
+
+
+class Maximum(nn.Module):
+    """The larger of two values; equal ones share the gradient."""
+
+    def execute(self, x: Var, y: Var) -> Var:
+        """Map two arrays whose shapes broadcast."""
+        return maximum(x, y)
+
+
+class Clamp(nn.Module):
+    """The values, of which negative ones become 0; 0 itself takes the gradient, as it does not in a ReLU."""
+
+    def execute(self, x: Var) -> Var:
+        """Map values of any shape."""
+        return x.clamp(0)
+
+
 class FrozenBatchNorm2d(nn.Module):
     """Batch normalisation with fixed statistics and fixed affine parameters (ResNet, He et al. 2015).
 

@@ -1,7 +1,9 @@
 """Boxes as (cx, cy, w, h) and as (x0, y0, x1, y1), and how far they overlap."""
 
+from collections.abc import Callable
+
 import torch
-from torch import Tensor
+from torch import Tensor, maximum, minimum
 
 from detr_common.targets import check_corners
 
@@ -39,20 +41,33 @@ def generalized_box_iou(boxes1: Tensor, boxes2: Tensor) -> Tensor:
     return paired_generalized_box_iou(boxes1[:, None], boxes2[None])
 
 
-def paired_generalized_box_iou(boxes1: Tensor, boxes2: Tensor) -> Tensor:
+def not_negative(x: Tensor) -> Tensor:
+    """Return values, of which negative ones become 0."""
+    return x.clamp(min=0)
+
+
+def paired_generalized_box_iou(
+    boxes1: Tensor,
+    boxes2: Tensor,
+    smaller: Callable[..., Tensor] = minimum,
+    larger: Callable[..., Tensor] = maximum,
+    clamp: Callable[..., Tensor] = not_negative,
+) -> Tensor:
     """Compare each box with its partner: the diagonal of ``generalized_box_iou``, from boxes known to be in order.
 
     Args:
         boxes1: [..., 4] as (x0, y0, x1, y1), x1 >= x0 and y1 >= y0.
         boxes2: likewise, of a shape that broadcasts with it.
+        smaller: takes the smaller values of two arrays.
+        larger: the larger ones.
+        clamp: makes negative values 0.
 
     Returns:
         [...], from -1 to 1.
     """
-    overlap = torch.minimum(boxes1[..., 2:], boxes2[..., 2:]) - torch.maximum(boxes1[..., :2], boxes2[..., :2])
-    hull = torch.maximum(boxes1[..., 2:], boxes2[..., 2:]) - torch.minimum(boxes1[..., :2], boxes2[..., :2])
-    intersection = product(overlap.clamp(min=0))
-    enclosing = product(hull.clamp(min=0))
+    overlap = smaller(boxes1[..., 2:], boxes2[..., 2:]) - larger(boxes1[..., :2], boxes2[..., :2])
+    hull = larger(boxes1[..., 2:], boxes2[..., 2:]) - smaller(boxes1[..., :2], boxes2[..., :2])
+    intersection, enclosing = product(clamp(overlap)), product(clamp(hull))
     union = product(boxes1[..., 2:] - boxes1[..., :2]) + product(boxes2[..., 2:] - boxes2[..., :2]) - intersection
     return ratio(intersection, union) - ratio(enclosing - union, enclosing)
 

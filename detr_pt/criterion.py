@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from detr_common.errors import InputError
 from detr_common.options import num_classes
 from detr_pt.box_ops import box_cxcywh_to_xyxy, paired_generalized_box_iou
+from detr_pt.layers import Absolute, Clamp, Maximum, Minimum
 from detr_pt.matcher import build_matcher, checked_targets
 
 Losses = dict[str, Tensor]
@@ -67,17 +68,28 @@ class CardinalityError(nn.Module):
 class L1Distance(nn.Module):
     """The sum of the absolute differences of (cx, cy, w, h)."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.absolute = Absolute()
+
     def forward(self, boxes: Tensor, target_boxes: Tensor) -> Tensor:
         """Map boxes [N, 4] and [N, 4] to [N]."""
-        return (boxes - target_boxes).abs().sum(-1)
+        return self.absolute(boxes - target_boxes).sum(-1)
 
 
 class GIoUDistance(nn.Module):
     """One minus the generalized IoU of boxes given as (cx, cy, w, h)."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.smaller = Minimum()
+        self.larger = Maximum()
+        self.clamp = Clamp()
+
     def forward(self, boxes: Tensor, target_boxes: Tensor) -> Tensor:
         """Map boxes [N, 4] and [N, 4] to [N], from 0 to 2."""
-        return 1 - paired_generalized_box_iou(box_cxcywh_to_xyxy(boxes), box_cxcywh_to_xyxy(target_boxes))
+        corners = box_cxcywh_to_xyxy(boxes), box_cxcywh_to_xyxy(target_boxes)
+        return 1 - paired_generalized_box_iou(*corners, self.smaller, self.larger, self.clamp)
 
 
 class BoxLoss(nn.Module):

@@ -10,6 +10,38 @@ Dropout = nn.Dropout
 LayerNorm = nn.LayerNorm
 
 
+class Absolute(nn.Module):
+    """The absolute value: a module, as the three that follow, so that what it chooses can be looked at and imposed."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map values of any shape."""
+        return x.abs()
+
+
+class Minimum(nn.Module):
+    """The smaller of two values; equal ones share the gradient."""
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """Map two arrays whose shapes broadcast."""
+        return torch.minimum(x, y)
+
+
+class Maximum(nn.Module):
+    """The larger of two values; equal ones share the gradient."""
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """Map two arrays whose shapes broadcast."""
+        return torch.maximum(x, y)
+
+
+class Clamp(nn.Module):
+    """The values, of which negative ones become 0; 0 itself takes the gradient, as it does not in a ReLU."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map values of any shape."""
+        return x.clamp(min=0)
+
+
 class FrozenBatchNorm2d(nn.Module):
     """Batch normalisation with fixed statistics and fixed affine parameters (ResNet, He et al. 2015).
 

@@ -10,7 +10,7 @@ from typing import Any
 # The package readies Jittor, so it comes before Jittor itself.
 import detr_jt.optimizer as optim
 from detr_jt.criterion import total_loss
-from detr_jt.layers import Dropout
+from detr_jt.layers import Absolute, Clamp, Dropout, Maximum, Minimum, constant
 from detr_jt.matcher import HungarianMatcher
 
 # isort: split
@@ -25,6 +25,9 @@ from parity.frameworks.training import Training
 from parity.trace import Entry
 
 Named = list[tuple[str, nn.Module]]
+
+# Modules that choose: where rounding alone moves a choice, a gradient jumps.
+CHOOSING = (nn.ReLU, nn.Pool, HungarianMatcher, Dropout, Absolute, Minimum, Maximum, Clamp)
 
 # What a pass may hold beside its own needs; where a model has more to show, it runs again for the rest.
 HELD_BYTES = 3 * 2**30
@@ -207,7 +210,7 @@ def capturing(named: Named, model: nn.Module, note: Any, split: bool = False) ->
 @contextmanager
 def choosing(named: Named, choices: Choices, dropout: tuple[int, int] | None = None) -> Iterator[None]:
     """Impose choices; with a seed and a step also draw the masks of dropouts."""
-    names = {id(m): name for name, m in named if isinstance(m, (nn.ReLU, nn.Pool, HungarianMatcher, Dropout))}
+    names = {id(m): name for name, m in named if isinstance(m, CHOOSING)}
 
     def chosen(plain: Any, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if id(module) not in names:
@@ -224,19 +227,25 @@ def choosing(named: Named, choices: Choices, dropout: tuple[int, int] | None = N
                 del module.keep
         if choices.given is None:
             return plain(module, *args, **kwargs)
-        return imposed(choices, label, module, args[0])
+        return imposed(choices, label, module, *args)
 
     with calling(chosen):
         yield
 
 
-def imposed(choices: Choices, label: str, module: nn.Module, x: Any) -> Any:
+def imposed(choices: Choices, label: str, module: nn.Module, x: Any, y: Any = None) -> Any:
     """Return the output of a module whose choice is given."""
     if isinstance(module, HungarianMatcher):
         return [tuple(jt.array(part, dtype="int64") for part in pair) for pair in choices.pairs(label)]
     given = choices.choice(label)
-    if isinstance(module, nn.ReLU):
+    if isinstance(module, (nn.ReLU, Clamp)):
         return jt.ternary(jt.array(given), x, jt.zeros_like(x))
+    if isinstance(module, (Absolute, Minimum, Maximum)):
+        if isinstance(module, Absolute):
+            y = -x
+        first = given[0] if not isinstance(module, Minimum) else ~(given[0] | given[1])
+        half = constant(0.5, x)
+        return jt.ternary(jt.array(given[1]), (x + y) * half, jt.ternary(jt.array(first), x, y))
     batch, channels, height, width = given.shape
     index = jt.array(given.reshape(batch, channels, -1))
     return jt.gather(x.flatten(2), 2, index).reshape(batch, channels, height, width)

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 import detr_pt.optimizer as optim
 from detr_pt.criterion import total_loss
+from detr_pt.layers import Absolute, Clamp, Maximum, Minimum
 from detr_pt.matcher import HungarianMatcher
 from parity import chance
 from parity.capture import ROOT, Captured, Recent, Recorder
@@ -23,6 +24,9 @@ from parity.frameworks.training import Training
 from parity.trace import Entry
 
 Named = list[tuple[str, nn.Module]]
+
+# Modules that choose: where rounding alone moves a choice, a gradient jumps.
+CHOOSING = (nn.ReLU, nn.MaxPool2d, HungarianMatcher, nn.Dropout, Absolute, Minimum, Maximum, Clamp)
 
 
 class TorchTensors:
@@ -162,7 +166,7 @@ def capturing(named: Named, model: nn.Module, note: Any, split: bool = False) ->
 @contextmanager
 def choosing(named: Named, choices: Choices, dropout: tuple[int, int] | None = None) -> Iterator[None]:
     """Note choices or impose them; with a seed and a step also draw the masks of dropouts."""
-    names = {id(m): name for name, m in named if isinstance(m, (nn.ReLU, nn.MaxPool2d, HungarianMatcher, nn.Dropout))}
+    names = {id(m): name for name, m in named if isinstance(m, CHOOSING)}
 
     def chosen(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
         label = choices.label(names[id(module)])
@@ -172,9 +176,9 @@ def choosing(named: Named, choices: Choices, dropout: tuple[int, int] | None = N
             mask = torch.from_numpy(chance.keep_mask(*dropout, label, tuple(args[0].shape), module.p))
             return args[0] * mask.to(args[0]) * (1 / (1 - module.p))
         if choices.given is None:
-            note_choice(choices, label, module, args[0], output)
+            note_choice(choices, label, module, args, output)
             return output
-        return imposed(choices, label, module, args[0])
+        return imposed(choices, label, module, *args)
 
     handles = [module.register_forward_hook(chosen) for _, module in named if id(module) in names]
     try:
@@ -184,22 +188,33 @@ def choosing(named: Named, choices: Choices, dropout: tuple[int, int] | None = N
             handle.remove()
 
 
-def note_choice(choices: Choices, label: str, module: nn.Module, x: Any, output: Any) -> None:
+def note_choice(choices: Choices, label: str, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
     """Note what a module has chosen."""
+    x = args[0]
     if isinstance(module, HungarianMatcher):
         choices.note_pairs(label, [(to_numpy(q), to_numpy(o)) for q, o in output])
     elif isinstance(module, nn.ReLU):
         choices.note_mask(label, to_numpy(x > 0))
+    elif isinstance(module, Clamp):
+        choices.note_mask(label, to_numpy(x >= 0))
+    elif isinstance(module, (Absolute, Minimum, Maximum)):
+        y = args[1] if len(args) > 1 else torch.zeros_like(x)
+        choices.note_mask(label, to_numpy(torch.stack([x > y, x == y])))
     else:
         sizes = module.kernel_size, module.stride, module.padding
         choices.note_index(label, to_numpy(F.max_pool2d(x, *sizes, return_indices=True)[1]))
 
 
-def imposed(choices: Choices, label: str, module: nn.Module, x: Any) -> Any:
+def imposed(choices: Choices, label: str, module: nn.Module, x: Any, y: Any = None) -> Any:
     """Return the output of a module whose choice is given."""
     if isinstance(module, HungarianMatcher):
         return [tuple(torch.from_numpy(part) for part in pair) for pair in choices.pairs(label)]
     given = torch.from_numpy(choices.choice(label)).to(x.device)
-    if isinstance(module, nn.ReLU):
+    if isinstance(module, (nn.ReLU, Clamp)):
         return torch.where(given, x, torch.zeros_like(x))
+    if isinstance(module, (Absolute, Minimum, Maximum)):
+        if isinstance(module, Absolute):
+            y = -x
+        first = given[0] if not isinstance(module, Minimum) else ~(given[0] | given[1])
+        return torch.where(given[1], (x + y) / 2, torch.where(first, x, y))
     return x.flatten(2).gather(2, given.flatten(2)).reshape(given.shape)

@@ -78,14 +78,15 @@ def _iou(boxes1: Any, boxes2: Any) -> Any:
 @fault("giou-without-hull")
 def _without_hull(giou: Module) -> None:
     def execute(self: Module, original: Callable[..., Any], boxes: Any, found: Any) -> Any:
-        return 1 - _iou(box_cxcywh_to_xyxy(boxes), box_cxcywh_to_xyxy(found))
+        corners = box_cxcywh_to_xyxy(boxes), box_cxcywh_to_xyxy(found)
+        return original(boxes, found) + paired_generalized_box_iou(*corners) - _iou(*corners)
 
     override(giou, execute)
 
 
 @fault("giou-of-centres")
 def _giou_of_centres(giou: Module) -> None:
-    override(giou, lambda self, execute, boxes, found: 1 - paired_generalized_box_iou(boxes, found))
+    override_with(giou, criterion_file, "box_cxcywh_to_xyxy", lambda _, boxes: boxes)
 
 
 @fault("giou-negated")
