@@ -129,6 +129,8 @@ def train_step(
         backward(optimizer, total)
         raise NotFiniteError(gradients_told(optimizer, norm))
     optimizer.step()
+    # Left for later, the update would be run as one with what comes next, and round otherwise before a checkpoint.
+    jt.sync_all()
     return {**losses, "grad_norm": norm}
 
 
