@@ -7,6 +7,7 @@ moved by one ulp. Either is PyTorch, and a single run may by luck be nearly exac
 from __future__ import annotations
 
 import operator
+import re
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
@@ -74,7 +75,7 @@ class Judge:
             for framework in (REFERENCE, PORT)
         }
         one_sided = {name: self._one_sided(versions, called) for name, versions in self._waiting.items()}
-        judged = self._without_symmetric({**self._judged, **one_sided})
+        judged = self._without_symmetric(self._pooled({**self._judged, **one_sided}))
         modules = {
             framework: [name for name in workers[framework, "float64"].modules if self._rung.covers(name)]
             for framework in called
@@ -95,6 +96,33 @@ class Judge:
     def _place(self, judged: dict[str, Judgement]) -> Callable[[str], tuple[int, bool]]:
         """Order by arrival; a tensor that one side lacks shifts what comes after it, so it goes first among equals."""
         return lambda name: (self._order[name], judged[name].side == "both")
+
+    def _pooled(self, judged: dict[str, Judgement]) -> dict[str, Judgement]:
+        """Judge single numbers by the reference's error over all calls of their kind, of every decoder layer.
+
+        One number may by luck be nearly exact in PyTorch and in its twin; the same loss of six layers is not.
+        """
+        kinds: dict[str, list[float]] = {}
+        for name, judgement in judged.items():
+            if judgement.shape == () and judgement.floats is not None:
+                kinds.setdefault(_kind(name), []).append(judgement.floats[1].relative)
+
+        def pool(name: str, judgement: Judgement) -> Judgement:
+            if judgement.shape != () or judgement.floats is None:
+                return judgement
+            port, reference = judgement.floats
+            error = max(kinds[_kind(name)]) * reference.scale
+            shared = replace(reference, max_abs=error, rms=error)
+            ratio, ratio_max = self._calibrated.ratios(port, shared)
+            judgement = replace(judgement, ratio=ratio, ratio_max=ratio_max)
+            passes = judgement.error64 is not None and self._exact.accepts(judgement.error64)
+            if judgement.problems and passes and self._calibrated.accepts(port, shared):
+                return replace(judgement, problems=(), worst="")
+            return judgement
+
+        if not self._rung.scalars:
+            return judged
+        return {name: pool(name, judgement) for name, judgement in judged.items()}
 
     def _without_symmetric(self, judged: dict[str, Judgement]) -> dict[str, Judgement]:
         """Judge absolutely what is zero by symmetry: both values are rounding, and their ratio says nothing.
@@ -160,7 +188,7 @@ class Judge:
             problems.append("the reference itself is not finite, so nothing after it can be judged")
         if floats is not None:
             ratio, ratio_max = self._calibrated.ratios(*floats)
-            judgement = replace(judgement, ratio=ratio, ratio_max=ratio_max)
+            judgement = replace(judgement, ratio=ratio, ratio_max=ratio_max, floats=floats)
             if not self._calibrated.accepts(*floats):
                 bound = self._calibrated.bound(truth.array.size)
                 problems.append(
@@ -218,6 +246,11 @@ def _module(name: str) -> str:
     for mark in "#[(":
         label = label.split(mark)[0]
     return label
+
+
+def _kind(name: str) -> str:
+    """Return a tensor's name without the number of its call or of its decoder layer."""
+    return re.sub(r"#\d+|_\d+(?=\]?$)", "", name)
 
 
 def _idle(modules: dict[str, list[str]], called: dict[str, set[str]]) -> list[str]:

@@ -26,6 +26,7 @@ class Judgement:
         problems: what is wrong, in words; empty if nothing is.
         worst: where and how far the worst element is off, if something is wrong.
         absolute: whether it is zero by symmetry, and passed because both sides are as near to zero as rounding allows.
+        floats: float32 errors of the port and of the reference; None likewise.
         side: "both", or "missing" in the port, "unexpected" in the port, "uneven" if in one precision only.
     """
 
@@ -40,6 +41,7 @@ class Judgement:
     worst: str = ""
     side: str = "both"
     absolute: bool = False
+    floats: tuple[Error, Error] | None = None
 
     def __bool__(self) -> bool:
         return not self.problems

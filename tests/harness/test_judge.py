@@ -183,3 +183,37 @@ def test_a_scalar_that_jittor_holds_as_one_element_is_judged_and_its_failure_tol
         verdict = judge.verdict(workers, {})
         assert bool(verdict) == (wrong == 0.0)
         assert wrong == 0.0 or "instead of 2" in verdict.judgements[0].worst
+
+
+def judge_losses(port_error: float, reference_errors: tuple[float, ...]) -> LayersVerdict:
+    """Judge one loss of several layers in float32; the port is off in the first, the reference as told in each."""
+    judge = Judge(rungs.LOSSES)
+    for layer, reference_error in enumerate(reference_errors):
+        for run in RUNS:
+            off = 0.0
+            if run[1] != "float64":
+                off = reference_error if run[0] == REFERENCE else port_error if layer == 0 else 0.0
+            value = np.full((), 2.0 * (1 + off), run[1].split("-")[0])
+            judge.take(run, Entry(f"loss/loss_ce_{layer}", "criterion", "criterion.py:1", value))
+    workers: Any = {run: SimpleNamespace(modules=[], failure="", label=" ".join(run)) for run in RUNS}
+    return judge.verdict(workers, {})
+
+
+def test_a_single_number_is_judged_by_its_kind_in_all_layers() -> None:
+    lucky = judge_losses(5e-6, (0.0, 3e-6, 2e-6))
+    assert lucky, lucky.first_divergence
+    ratio = lucky.judgements[0].ratio
+    assert ratio is not None and 1.5 < ratio < 1.9
+    assert not judge_losses(15e-6, (0.0, 3e-6, 2e-6)), "five times the largest of its kind"
+    assert not judge_losses(5e-6, (0.0,)), "alone, it has nothing to share"
+
+
+def test_kinds_are_told_apart() -> None:
+    judge = Judge(rungs.LOSSES)
+    for name, off in (("loss/loss_ce", 0.0), ("loss/loss_giou", 1e-4)):
+        for run in RUNS:
+            wrong = 0.0 if run[1] == "float64" else off if run[0] == REFERENCE else 5e-5
+            judge.take(run, Entry(name, "criterion", "", np.full((), 2.0 * (1 + wrong), run[1].split("-")[0])))
+    workers: Any = {run: SimpleNamespace(modules=[], failure="", label=" ".join(run)) for run in RUNS}
+    verdict = judge.verdict(workers, {})
+    assert [bool(j) for j in verdict.judgements] == [False, True]
