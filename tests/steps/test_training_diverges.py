@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 
+# A minute with kernels compiled, several without.
+pytestmark = pytest.mark.slow
+
 HERE = Path(__file__).resolve().parent
 PACKAGES = ("detr_pt", "detr_jt")
 FIRST = "where the first value that is not finite comes from: "
