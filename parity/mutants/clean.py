@@ -9,11 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from parity.client import WorkerError
 from parity.frameworks.base import Batch
 from parity.ladder import ModelVerdict, training_batch
-from parity.layers import LayersSession
-from parity.mutants.kills import Ground
+from parity.mutants.kills import Ground, on_grounds
 
 # Of twenty cases; the later rungs take longer and see what the earlier ones see.
 _RUNGS = ("layers",) * 8 + ("losses",) * 6 + ("gradients",) * 4 + ("steps",) * 2
@@ -84,17 +82,12 @@ def clean_case(number: int, seed: int = 0) -> CleanCase:
 
 def clean_results(cases: Iterable[CleanCase], folder: Path) -> Iterator[CleanResult]:
     """Run one case after another; checkpoints go to ``folder``."""
-    left = list(cases)
-    while left:
-        with LayersSession() as session:
-            ground = Ground(session, folder)
-            while left:
-                case = left.pop(0)
-                try:
-                    yield CleanResult(case, ground.compare(case.rung, "", case.batch, **case.options))
-                except WorkerError:
-                    yield CleanResult(case, None)
-                    break
+
+    def run(ground: Ground, case: CleanCase) -> ModelVerdict:
+        return ground.compare(case.rung, "", case.batch, **case.options)
+
+    for case, verdict in on_grounds(cases, folder, run):
+        yield CleanResult(case, verdict)
 
 
 def _batch(rng: np.random.Generator, size: int) -> Batch:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from detr_common.options import default_args
 from parity.batch import photograph_batch
@@ -30,6 +30,9 @@ SMALL: dict[str, object] = {
     "num_queries": 20,
     "dropout": 0.0,
 }
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 # Below a fault's own size no smaller one is looked for than this many powers of ten.
 DECADES = 16
@@ -147,15 +150,27 @@ def kills(mutants: Iterable[Mutant], folder: Path, smallest: bool = False) -> It
         folder: where checkpoints go.
         smallest: whether to look for the smallest size of those that have one.
     """
-    left = list(mutants)
+
+    def plant(ground: Ground, mutant: Mutant) -> Kill:
+        kill = ground.kill(mutant)
+        return replace(kill, smallest=ground.smallest(mutant)) if smallest and mutant.size else kill
+
+    for mutant, kill in on_grounds(mutants, folder, plant):
+        yield kill or Kill(mutant, None)
+
+
+def on_grounds(
+    items: Iterable[Item], folder: Path, run: Callable[[Ground, Item], Result]
+) -> Iterator[tuple[Item, Result | None]]:
+    """Run one item after another, with new workers after one whose worker died, which has no result."""
+    left = list(items)
     while left:
         with LayersSession() as session:
             ground = Ground(session, folder)
             while left:
-                mutant = left.pop(0)
+                item = left.pop(0)
                 try:
-                    kill = ground.kill(mutant)
-                    yield replace(kill, smallest=ground.smallest(mutant)) if smallest and mutant.size else kill
+                    yield item, run(ground, item)
                 except WorkerError:
-                    yield Kill(mutant, None)
+                    yield item, None
                     break
