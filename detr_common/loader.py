@@ -12,6 +12,7 @@ from types import ModuleType, TracebackType
 import numpy as np
 
 from detr_common.coco import CocoDetection
+from detr_common.errors import InputError
 from detr_common.images import FloatArray
 from detr_common.transforms import Target
 
@@ -37,8 +38,12 @@ class Loader:
             upstream does.
         seed: of the order.
         rank: which of the processes that train together this is.
-        world_size: how many they are. Their batches of one number together are the photographs that a single process
-            with a batch as many times as large would have.
+        world_size: how many they are. Shuffled, their batches of one number together are the photographs that a single
+            process with a batch as many times as large would have; else each takes every so many-th batch of those
+            that a single process would have, so that what is measured does not depend on their number.
+
+    Raises:
+        InputError: there are fewer photographs to train on than a batch holds.
     """
 
     def __init__(
@@ -51,6 +56,11 @@ class Loader:
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
+        if shuffle and len(dataset) < batch_size * world_size:
+            raise InputError(
+                f"{len(dataset)} photographs to train on are fewer than one batch of {batch_size * world_size}; give a "
+                "smaller --batch_size"
+            )
         self.dataset = dataset
         self.batch_size = batch_size
         self.shuffle = shuffle
@@ -71,13 +81,14 @@ class Loader:
 
     def indices(self, epoch: int) -> list[list[int]]:
         """Return the indices of each batch of an epoch."""
-        order = np.arange(len(self.dataset))
-        if self.shuffle:
-            order = np.random.default_rng((self.seed, epoch)).permutation(order)
-        together = self.batch_size * self.world_size
-        stop = len(order) - len(order) % together if self.shuffle else len(order)
-        starts = range(0, stop, together)
-        return [[int(i) for i in order[start : start + together][self.rank :: self.world_size]] for start in starts]
+        count, size = len(self.dataset), self.batch_size
+        if not self.shuffle:
+            batches = [list(range(start, min(start + size, count))) for start in range(0, count, size)]
+            return batches[self.rank :: self.world_size]
+        order = [int(index) for index in np.random.default_rng((self.seed, epoch)).permutation(count)]
+        together = size * self.world_size
+        starts = range(0, count - count % together, together)
+        return [order[start : start + together][self.rank :: self.world_size] for start in starts]
 
     def epoch(self, number: int, first: int = 0) -> Iterator[Batch]:
         """Yield the batches of an epoch, from the one that is number ``first`` of it.

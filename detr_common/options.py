@@ -54,6 +54,13 @@ def _add_backbone(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--dilation", action="store_true", help="replace the last stride by dilation (DC5)")
     group.add_argument("--position_embedding", default="sine", choices=("sine", "learned"))
     group.add_argument("--lr_backbone", default=1e-5, type=float, help="0 freezes the whole backbone")
+    group.add_argument(
+        "--trainable_backbone_layers",
+        default=3,
+        type=int,
+        choices=range(6),
+        help="stages of the backbone that are trained, from the last; 5 trains its stem too",
+    )
 
 
 def _add_transformer(group: argparse._ArgumentGroup) -> None:

@@ -11,8 +11,10 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import numpy as np
 
@@ -189,6 +191,23 @@ class Means:
     def values(self) -> dict[str, float]:
         """Return the means; nothing before a step."""
         return {name: value / self.count for name, value in self.sums.items()}
+
+
+def evaluation_of(parts: Sequence[tuple[list[dict[str, float]], list[Any]]]) -> tuple[Means, list[Any]]:
+    """Put together what processes have evaluated that took every so many-th batch.
+
+    Args:
+        parts: by rank, the losses of each batch and the detections.
+
+    Returns:
+        The means over the batches in their order, as a single process has them, and all detections.
+    """
+    means = Means()
+    for together in zip_longest(*(losses for losses, _ in parts)):
+        for values in together:
+            if values is not None:
+                means.add(values)
+    return means, [one for _, found in parts for one in found]
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from detr_common.options import num_classes
 from detr_jt.box_ops import box_cxcywh_to_xyxy, paired_generalized_box_iou
 from detr_jt.layers import Absolute, Clamp, Maximum, Minimum, constant
 from detr_jt.matcher import build_matcher, checked_targets
+from detr_jt.processes import average, total, world_size
 
 Losses = dict[str, Var]
 Outputs = dict[str, Var]
@@ -20,14 +21,15 @@ Targets = Sequence[dict[str, Var]]
 
 
 class CrossEntropy(nn.Module):
-    """Cross entropy with a weight for each class, averaged by these weights."""
+    """Cross entropy with a weight for each class, averaged by these weights, in training those of all processes."""
 
     def execute(self, logits: Var, labels: Var, weight: Var) -> Var:
         """Reduce logits [N, C] and labels [N] with weights [C] to one number."""
         nll = -nn.log_softmax(logits, dim=-1)[jt.arange(len(labels)), labels]
         weight = weight[labels]
         # In float64, since Jittor adds one value after another and is off by six times what PyTorch is.
-        mean = (nll * weight).float64().sum() / weight.float64().sum()
+        weights = weight.float64().sum()
+        mean = (nll * weight).float64().sum() / (average(weights) if self.is_training() else weights)
         return mean.cast(str(logits.dtype))
 
 
@@ -52,7 +54,7 @@ class LabelLoss(nn.Module):
         losses = {"loss_ce": self.cross_entropy(logits.flatten(0, 1), labels.flatten(), weight.cast(str(logits.dtype)))}
         if log:
             right = jt.argmax(logits.detach()[matched], -1)[0] == found  # the index comes first
-            percent = constant(100 / max(len(found), 1), logits)
+            percent = constant(100 / count_over_processes(len(found), logits, self.is_training()), logits)
             losses["class_error"] = 100 - right.cast(str(logits.dtype)).sum() * percent
         return losses
 
@@ -172,7 +174,8 @@ class SetCriterion(nn.Module):
                 f'"no object", so the last axis is {self.num_classes + 1}'
             )
         targets = checked_targets(outputs, targets)
-        num_boxes = average_over_processes(sum(len(target["labels"]) for target in targets), outputs["pred_logits"])
+        count = sum(len(target["labels"]) for target in targets)
+        num_boxes = count_over_processes(count, outputs["pred_logits"], self.is_training())
         losses = self.layer_losses(outputs, targets, num_boxes, log=True)
         for i, layer in enumerate(outputs.get("aux_outputs", [])):
             try:
@@ -202,12 +205,14 @@ def matched_queries(indices: Matches) -> tuple[Var, Var]:
     return images, jt.concat([queries for queries, _ in indices])
 
 
-def average_over_processes(count: int, like: Var) -> float:
-    """Return the mean of ``count`` over all processes, at least 1; they speak through the device of ``like``."""
-    if not jt.in_mpi:
+def count_over_processes(count: int, like: Var, training: bool) -> float:
+    """Return a number of objects, in training the mean over all processes; at least 1.
+
+    The processes speak through the device of ``like``. An evaluation is that of a single process, whoever shares it.
+    """
+    if not training or world_size() == 1:
         return max(float(count), 1.0)
-    total = jt.array([float(count)], dtype=str(like.dtype)).mpi_all_reduce("add")
-    return max(total.item() / jt.world_size, 1.0)
+    return max(total(jt.array([float(count)], dtype=str(like.dtype))).item() / world_size(), 1.0)
 
 
 def total_loss(losses: Losses, weight_dict: dict[str, float]) -> Var:

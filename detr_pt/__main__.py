@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 
-from detr_common.coco import build_dataset
-from detr_common.errors import InputError, NotFiniteError
+from detr_common.coco import CocoDetection, build_dataset
+from detr_common.errors import InputError, report
 from detr_common.evaluate import evaluate_boxes
 from detr_common.loader import Loader
 from detr_common.options import get_training_parser
@@ -27,6 +27,7 @@ from detr_pt.checkpoint import load_weights, resume, save_checkpoint
 from detr_pt.detr import build_model
 from detr_pt.engine import evaluate, set_seed, train_one_epoch
 from detr_pt.optimizer import build_optimizer, build_scheduler, named_parameters
+from detr_pt.processes import gather, learner, rank, together, world_size
 
 SUFFIX = ".pth"
 
@@ -47,6 +48,7 @@ class Trainer:
 
     def __init__(self, args: argparse.Namespace) -> None:
         self.args = args
+        self.output = Path(args.output_dir) if args.output_dir and rank() == 0 else None
         self.validation = build_dataset("val", args)
         self.training = None if args.eval else build_dataset("train", args)
         set_seed(args.seed)
@@ -55,6 +57,7 @@ class Trainer:
         if args.eval:
             load_weights(self.model, args.resume)
             return
+        self.learner = learner(self.model)
         self.optimizer = build_optimizer(self.model, args)
         self.lr_scheduler = build_scheduler(self.optimizer, args)
         if args.resume:
@@ -62,26 +65,35 @@ class Trainer:
                 args.start_epoch,
                 Means(),
             )
-            if args.output_dir:
-                cut_log(Path(args.output_dir), self.epoch)
+            if self.output:
+                cut_log(self.output, self.epoch)
 
     def train(self) -> bool:
         """Train the epochs that are left; return False if SIGTERM came before the last was over."""
         args = self.args
         with (
             stopping_signals() as came,
-            Loader(self.training, args.batch_size, args.num_workers, shuffle=True, seed=args.seed) as batches,
-            Loader(self.validation, args.batch_size, args.num_workers) as unseen,
+            self.loader(self.training, shuffle=True) as batches,
+            self.loader(self.validation) as unseen,
         ):
             while self.epoch < args.epochs:
                 self.train_epoch(batches, came)
-                if came and self.means.count < len(batches.indices(self.epoch)):
+                if self.stopped(came) and self.means.count < len(batches.indices(self.epoch)):
                     self.save(["checkpoint"], self.epoch - 1, self.means)
                     return False
                 self.finish_epoch(unseen)
-                if came and self.epoch < args.epochs:
+                if self.stopped(came) and self.epoch < args.epochs:
                     return False
         return True
+
+    def loader(self, dataset: CocoDetection, shuffle: bool = False) -> Loader:
+        """Return the batches of this process."""
+        args = self.args
+        return Loader(dataset, args.batch_size, args.num_workers, shuffle, args.seed, rank(), world_size())
+
+    def stopped(self, came: Sequence[int]) -> bool:
+        """Whether any process was told to stop."""
+        return any(gather(bool(came)))
 
     def train_epoch(self, batches: Loader, came: Sequence[int]) -> None:
         """Take the steps that are left of an epoch, until a signal comes."""
@@ -89,17 +101,18 @@ class Trainer:
         meter = Meter(f"epoch {self.epoch}", len(batches.indices(self.epoch)) - first)
 
         def after_step(values: dict[str, float]) -> bool:
-            meter.step(values)
-            return not came
+            if rank() == 0:
+                meter.step(values)
+            return not self.stopped(came)
 
         train_one_epoch(
-            self.model,
+            self.learner,
             self.criterion,
             self.optimizer,
             batches.epoch(self.epoch, first),
             self.args.clip_max_norm,
             self.means,
-            (step_seed(self.args.seed, self.epoch, step) for step in count(first)),
+            (step_seed(self.args.seed, self.epoch, step, rank()) for step in count(first)),
             after_step,
         )
 
@@ -110,11 +123,11 @@ class Trainer:
         self.lr_scheduler.step()
         due = args.eval_every and ((epoch + 1) % args.eval_every == 0 or epoch + 1 == args.epochs)
         test = self.evaluate(unseen) if due else {}
-        if args.output_dir:
+        if self.output:
             number = sum(weight.numel() for weight in named_parameters(self.optimizer).values())
-            write_log(Path(args.output_dir), epoch, train, test, {"n_parameters": number})
+            write_log(self.output, epoch, train, test, {"n_parameters": number})
             if test:
-                write_summary(Path(args.output_dir), epoch, test)
+                write_summary(self.output, epoch, test)
         self.epoch, self.means = epoch + 1, Means()
         self.save(checkpoints_due(epoch, args), epoch, None)
 
@@ -122,14 +135,15 @@ class Trainer:
         """Return the losses and the figures of the photographs for validation, and print the latter."""
         means, found = evaluate(self.model, self.criterion, self.postprocessors["bbox"], unseen.epoch(0))
         figures = evaluate_boxes(self.validation.annotations, found)
-        print("\n".join(summary_lines(figures)), flush=True)
+        if rank() == 0:
+            print("\n".join(summary_lines(figures)), flush=True)
         return {**means.values(), **figures}
 
     def save(self, names: Sequence[str], epoch: int, means: Means | None) -> None:
         """Write checkpoints, if there is a folder for them."""
-        if self.args.output_dir:
+        if self.output:
             for name in names:
-                path = Path(self.args.output_dir, name + SUFFIX)
+                path = self.output / (name + SUFFIX)
                 save_checkpoint(path, self.model, self.optimizer, self.lr_scheduler, epoch, self.args, means)
 
 
@@ -143,9 +157,9 @@ def run(args: argparse.Namespace) -> None:
     check_training_args(args)
     trainer = Trainer(args)
     if args.eval:
-        with Loader(trainer.validation, args.batch_size, args.num_workers) as unseen:
+        with trainer.loader(trainer.validation) as unseen:
             trainer.evaluate(unseen)
-    elif not trainer.train():
+    elif not trainer.train() and rank() == 0:
         where = f"; go on with --resume {Path(args.output_dir, 'checkpoint' + SUFFIX)}" if args.output_dir else ""
         print(f"stopped in epoch {trainer.epoch} by SIGTERM{where}")
 
@@ -158,11 +172,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     description = "Train DETR on photographs in COCO's format, go on with a run, or evaluate a checkpoint."
     parser = argparse.ArgumentParser("python -m detr_pt", description=description, parents=[get_training_parser()])
+    args = parser.parse_args(argv)
     try:
-        run(parser.parse_args(argv))
+        with together(args.device):
+            run(args)
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1 if isinstance(error, NotFiniteError) else 2
+        return report(error)
     return 0
 
 

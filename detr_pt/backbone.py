@@ -11,20 +11,21 @@ from detr_pt.resnet import ResNet
 
 
 class Backbone(nn.Module):
-    """A residual network whose stem and first stage, or all of it, are not trained.
+    """A residual network of which the first parts, or all of it, are not trained.
 
     Args:
         name: one of ``detr_pt.resnet.LAYOUTS``.
-        train_backbone: train the stages from the second on.
+        trained: how many of its parts, the stem and four stages, are trained, from the last.
         dilation: DC5, see ``ResNet``.
     """
 
-    def __init__(self, name: str, train_backbone: bool, dilation: bool) -> None:
+    def __init__(self, name: str, trained: int, dilation: bool) -> None:
         super().__init__()
         self.body = ResNet(name, dilation)
         self.num_channels = self.body.num_channels
+        parts = ("layer4", "layer3", "layer2", "layer1", "conv1")[:trained]
         for parameter_name, parameter in self.body.named_parameters():
-            if not train_backbone or not parameter_name.startswith(("layer2", "layer3", "layer4")):
+            if not parameter_name.startswith(parts):
                 parameter.requires_grad_(False)
 
     def forward(self, tensor_list: NestedTensor) -> NestedTensor:
@@ -50,4 +51,5 @@ class Joiner(nn.Sequential):
 
 def build_backbone(args: argparse.Namespace) -> Joiner:
     """Return the backbone and position encoding that ``args`` describes."""
-    return Joiner(Backbone(args.backbone, args.lr_backbone > 0, args.dilation), build_position_encoding(args))
+    trained = args.trainable_backbone_layers if args.lr_backbone > 0 else 0
+    return Joiner(Backbone(args.backbone, trained, args.dilation), build_position_encoding(args))

@@ -11,6 +11,7 @@ from detr_common.options import num_classes
 from detr_pt.box_ops import box_cxcywh_to_xyxy, paired_generalized_box_iou
 from detr_pt.layers import Absolute, Clamp, Maximum, Minimum
 from detr_pt.matcher import build_matcher, checked_targets
+from detr_pt.processes import average, total, world_size
 
 Losses = dict[str, Tensor]
 Outputs = dict[str, Tensor]
@@ -19,13 +20,14 @@ Targets = Sequence[dict[str, Tensor]]
 
 
 class CrossEntropy(nn.Module):
-    """Cross entropy with a weight for each class, averaged by these weights."""
+    """Cross entropy with a weight for each class, averaged by these weights, in training those of all processes."""
 
     def forward(self, logits: Tensor, labels: Tensor, weight: Tensor) -> Tensor:
         """Reduce logits [N, C] and labels [N] with weights [C] to one number."""
         nll = -logits.log_softmax(-1)[torch.arange(len(labels), device=labels.device), labels]
         weight = weight[labels]
-        return (nll * weight).sum() / weight.sum()
+        weights = weight.sum()
+        return (nll * weight).sum() / (average(weights) if self.training else weights)
 
 
 class LabelLoss(nn.Module):
@@ -49,7 +51,7 @@ class LabelLoss(nn.Module):
         losses = {"loss_ce": self.cross_entropy(logits.flatten(0, 1), labels.flatten(), weight.to(logits.dtype))}
         if log:
             right = logits.detach()[matched].argmax(-1) == found
-            percent = 100 / max(len(found), 1)
+            percent = 100 / count_over_processes(len(found), logits, self.training)
             losses["class_error"] = 100 - right.to(logits.dtype).sum() * percent
         return losses
 
@@ -169,7 +171,8 @@ class SetCriterion(nn.Module):
                 f'"no object", so the last axis is {self.num_classes + 1}'
             )
         targets = checked_targets(outputs, targets)
-        num_boxes = average_over_processes(sum(len(target["labels"]) for target in targets), outputs["pred_logits"])
+        count = sum(len(target["labels"]) for target in targets)
+        num_boxes = count_over_processes(count, outputs["pred_logits"], self.training)
         losses = self.layer_losses(outputs, targets, num_boxes, log=True)
         for i, layer in enumerate(outputs.get("aux_outputs", [])):
             try:
@@ -199,13 +202,14 @@ def matched_queries(indices: Matches) -> tuple[Tensor, Tensor]:
     return images, torch.cat([queries for queries, _ in indices])
 
 
-def average_over_processes(count: int, like: Tensor) -> float:
-    """Return the mean of ``count`` over all processes, at least 1; they speak through the device of ``like``."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+def count_over_processes(count: int, like: Tensor, training: bool) -> float:
+    """Return a number of objects, in training the mean over all processes; at least 1.
+
+    The processes speak through the device of ``like``. An evaluation is that of a single process, whoever shares it.
+    """
+    if not training or world_size() == 1:
         return max(float(count), 1.0)
-    total = torch.tensor([count], dtype=torch.float64, device=like.device)
-    torch.distributed.all_reduce(total)
-    return max(total.item() / torch.distributed.get_world_size(), 1.0)
+    return max(total(torch.tensor([count], dtype=torch.float64, device=like.device)).item() / world_size(), 1.0)
 
 
 def total_loss(losses: Losses, weight_dict: dict[str, float]) -> Tensor:

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from detr_common.errors import NotFiniteError
 from detr_common.evaluate import detections_of
 from detr_common.finite import Watch, check_images, check_losses, told
-from detr_common.run import Means
+from detr_common.run import Means, evaluation_of
 from detr_pt.criterion import total_loss
 from detr_pt.optimizer import AdamW, backward, clip_grad_norm, gradients
+from detr_pt.processes import bare, gather
 
 Array = npt.NDArray[Any]
 Images = Sequence[Array]
@@ -72,7 +73,7 @@ def evaluate(
         batches: images and targets, with ``image_id`` and ``orig_size``.
 
     Returns:
-        The means of all losses, and the detections, see ``detr_common.evaluate.detections_of``.
+        The means of all losses, and the detections, see ``detr_common.evaluate.detections_of``; of all processes.
 
     Raises:
         InputError: a target cannot be used.
@@ -80,17 +81,18 @@ def evaluate(
     """
     set_training(model, False)
     set_training(criterion, False)
-    means, found = Means(), []
+    losses: list[dict[str, float]] = []
+    found: list[dict[str, Any]] = []
     with torch.no_grad():
         for images, targets in batches:
             samples = to_samples(model, images)
             values, outputs, _ = forward(model, criterion, samples, targets)
-            means.add(values)
+            losses.append(values)
             sizes = torch.from_numpy(np.stack([target["orig_size"] for target in targets])).to(samples[0].device)
             for target, result in zip(targets, postprocess(outputs, sizes), strict=True):
                 arrays = {name: value.cpu().numpy() for name, value in result.items()}
                 found += detections_of(int(target["image_id"][0]), arrays)
-    return means, found
+    return evaluation_of(gather((losses, found)))
 
 
 def train_step(
@@ -112,7 +114,7 @@ def train_step(
         max_norm: largest norm of all gradients together; 0 for any.
 
     Returns:
-        Every loss by its name, ``loss``, their weighted sum, and ``grad_norm`` before clipping.
+        Every loss by its name, ``loss``, their weighted sum, and ``grad_norm`` before clipping; over all processes.
 
     Raises:
         InputError: a target cannot be used.
@@ -128,7 +130,13 @@ def train_step(
         backward(optimizer, total)
         raise NotFiniteError(gradients_told(optimizer, norm))
     optimizer.step()
-    return {**losses, "grad_norm": norm}
+    return mean_over_processes({**losses, "grad_norm": norm})
+
+
+def mean_over_processes(values: dict[str, float]) -> dict[str, float]:
+    """Return the mean of each value over all processes."""
+    everywhere = gather(values)
+    return {name: sum(one[name] for one in everywhere) / len(everywhere) for name in values}
 
 
 def to_samples(model: nn.Module, images: Images) -> list[Tensor]:
@@ -171,7 +179,7 @@ def forward(
         values = {name: float(value.detach()) for name, value in {**losses, "loss": total}.items()}
         check_losses(values)
     except NotFiniteError as error:
-        raise NotFiniteError(f"{error}; {first_not_finite(model, samples)}") from error
+        raise NotFiniteError(f"{error}; {first_not_finite(bare(model), samples)}") from error
     return values, outputs, total
 
 

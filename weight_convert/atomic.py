@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
 
 from weight_convert.errors import CheckpointError
+
+_SYNC_SECONDS = 0.03
 
 
 def replace(path: Path, fill: Callable[[BinaryIO], None], confirm: Callable[[], None] = lambda: None) -> None:
@@ -29,7 +34,8 @@ def replace(path: Path, fill: Callable[[BinaryIO], None], confirm: Callable[[], 
     part = Path(name)
     try:
         with part.open("r+b") as file:
-            fill(file)
+            with _synced_meanwhile(file):
+                fill(file)
             file.flush()
             os.fsync(file.fileno())
         confirm()
@@ -42,6 +48,24 @@ def replace(path: Path, fill: Callable[[BinaryIO], None], confirm: Callable[[], 
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+@contextlib.contextmanager
+def _synced_meanwhile(file: BinaryIO) -> Iterator[None]:
+    """Hand what is written to the disk while the rest is still being made, so that the last sync finds little left."""
+    ended = threading.Event()
+
+    def sync() -> None:
+        while not ended.wait(_SYNC_SECONDS):
+            os.fdatasync(file.fileno())
+
+    with ThreadPoolExecutor(1) as pool:
+        syncing = pool.submit(sync)
+        try:
+            yield
+        finally:
+            ended.set()
+    syncing.result()  # the system reports a fault of the disk once, so the last sync would not
 
 
 def _mode(path: Path) -> int:

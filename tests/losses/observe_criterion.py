@@ -111,8 +111,8 @@ def processes(side: Torch) -> Arrays:
     module = side.module("criterion")
     like = side.array(np.zeros(1))
     result = {
-        "processes/alone": module.average_over_processes(4, like),
-        "processes/none": module.average_over_processes(0, like),
+        "processes/alone": module.count_over_processes(4, like, True),
+        "processes/none": module.count_over_processes(0, like, True),
     }
     for name, count, everywhere in (("three", 4, 7), ("few", 1, 1)):
         if side.name == "torch":
@@ -135,7 +135,8 @@ def processes(side: Torch) -> Arrays:
             patch = mock.patch.multiple(jt, in_mpi=True, world_size=3)
             jt.Var.mpi_all_reduce = mpi_all_reduce
         with patch:
-            result[f"processes/{name}"] = module.average_over_processes(count, like)
+            result[f"processes/evaluating {name}"] = module.count_over_processes(count, like, False)
+            result[f"processes/{name}"] = module.count_over_processes(count, like, True)
     return {key: np.array(value) for key, value in result.items()}
 
 
