@@ -45,6 +45,7 @@ def get_training_parser() -> argparse.ArgumentParser:
     run.add_argument("--output_dir", default="", help="where checkpoints and logs go; none are written without it")
     run.add_argument("--resume", default="", metavar="FILE", help="go on from this checkpoint, or evaluate it")
     run.add_argument("--eval", action="store_true", help="only evaluate")
+    run.add_argument("--eval_train", action="store_true", help="evaluate on the photographs for training as well")
     run.add_argument("--eval_every", default=1, type=int, help="epochs between two evaluations; 0 for none")
     return parser
 

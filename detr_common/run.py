@@ -24,6 +24,8 @@ from detr_common.optimizer_state import check_hyperparameters
 
 LOG = "log.txt"
 SUMMARY = "eval_summary.txt"
+# Key of the log for the figures on the photographs for training, as ``test_coco_eval_bbox`` is for the others.
+TRAIN_FIGURES = "train_coco_eval_bbox"
 
 # The lines of ``COCOeval.summarize``: what is measured, at which IoU, for which areas, in how many detections.
 _LINES = (
@@ -75,6 +77,11 @@ def _make_folder(folder: Path) -> None:
         raise InputError(f"--output_dir {folder}: cannot be made ({error.strerror}); name another folder") from None
     if not os.access(folder, os.W_OK):
         raise InputError(f"--output_dir {folder}: cannot be written to; name another folder")
+
+
+def plainly(args: argparse.Namespace) -> argparse.Namespace:
+    """Return options with which the photographs for training are read as those for validation are."""
+    return argparse.Namespace(**{**vars(args), "augment": False})
 
 
 def checkpoints_due(epoch: int, args: argparse.Namespace) -> list[str]:

@@ -2,21 +2,23 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import count
 from pathlib import Path
 
 from detr_common.coco import CocoDetection, build_dataset
 from detr_common.errors import InputError, report
-from detr_common.evaluate import evaluate_boxes
+from detr_common.evaluate import FIGURES, evaluate_boxes
 from detr_common.loader import Loader
 from detr_common.options import get_training_parser
 from detr_common.run import (
+    TRAIN_FIGURES,
     Means,
     Meter,
     check_training_args,
     checkpoints_due,
     cut_log,
+    plainly,
     step_seed,
     stopping_signals,
     summary_lines,
@@ -41,6 +43,7 @@ class Trainer:
     Attributes:
         epoch: that comes next, or has begun.
         means: of its steps that were taken.
+        on_step: called with what each step returned; its number in the epoch is ``means.count - 1``.
 
     Raises:
         InputError: the data or the checkpoint cannot be used.
@@ -51,6 +54,8 @@ class Trainer:
         self.output = Path(args.output_dir) if args.output_dir and rank() == 0 else None
         self.validation = build_dataset("val", args)
         self.training = None if args.eval else build_dataset("train", args)
+        self.seen = build_dataset("train", plainly(args)) if args.eval_train and not args.eval else None
+        self.on_step: Callable[[dict[str, float]], None] = lambda values: None
         set_seed(args.seed)
         self.model, self.criterion, self.postprocessors = build_model(args)
         self.epoch, self.means = args.start_epoch, Means()
@@ -75,13 +80,14 @@ class Trainer:
             stopping_signals() as came,
             self.loader(self.training, shuffle=True) as batches,
             self.loader(self.validation) as unseen,
+            self.loader(self.seen or self.validation) as seen,
         ):
             while self.epoch < args.epochs:
                 self.train_epoch(batches, came)
                 if self.stopped(came) and self.means.count < len(batches.indices(self.epoch)):
                     self.save(["checkpoint"], self.epoch - 1, self.means)
                     return False
-                self.finish_epoch(unseen)
+                self.finish_epoch(unseen, seen)
                 if self.stopped(came) and self.epoch < args.epochs:
                     return False
         return True
@@ -103,6 +109,7 @@ class Trainer:
         def after_step(values: dict[str, float]) -> bool:
             if rank() == 0:
                 meter.step(values)
+            self.on_step(values)
             return not self.stopped(came)
 
         train_one_epoch(
@@ -116,25 +123,28 @@ class Trainer:
             after_step,
         )
 
-    def finish_epoch(self, unseen: Loader) -> None:
+    def finish_epoch(self, unseen: Loader, seen: Loader) -> None:
         """Evaluate, write log and checkpoint, and go on to the next epoch."""
         epoch, args = self.epoch, self.args
         train = {"lr": self.optimizer.param_groups[0]["lr"], **self.means.values()}
         self.lr_scheduler.step()
         due = args.eval_every and ((epoch + 1) % args.eval_every == 0 or epoch + 1 == args.epochs)
         test = self.evaluate(unseen) if due else {}
+        more = {"n_parameters": sum(weight.numel() for weight in named_parameters(self.optimizer).values())}
+        if due and self.seen:
+            figures = self.evaluate(seen)
+            more[TRAIN_FIGURES] = [figures[name] for name in FIGURES]
         if self.output:
-            number = sum(weight.numel() for weight in named_parameters(self.optimizer).values())
-            write_log(self.output, epoch, train, test, {"n_parameters": number})
+            write_log(self.output, epoch, train, test, more)
             if test:
                 write_summary(self.output, epoch, test)
         self.epoch, self.means = epoch + 1, Means()
         self.save(checkpoints_due(epoch, args), epoch, None)
 
-    def evaluate(self, unseen: Loader) -> dict[str, float]:
-        """Return the losses and the figures of the photographs for validation, and print the latter."""
-        means, found = evaluate(self.model, self.criterion, self.postprocessors["bbox"], unseen.epoch(0))
-        figures = evaluate_boxes(self.validation.annotations, found)
+    def evaluate(self, batches: Loader) -> dict[str, float]:
+        """Return the losses and the figures of photographs, and print the latter."""
+        means, found = evaluate(self.model, self.criterion, self.postprocessors["bbox"], batches.epoch(0))
+        figures = evaluate_boxes(batches.dataset.annotations, found)
         if rank() == 0:
             print("\n".join(summary_lines(figures)), flush=True)
         return {**means.values(), **figures}

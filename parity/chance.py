@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,29 @@ def keep_mask(seed: int, step: int, module: str, shape: tuple[int, ...], p: floa
     """
     kept: npt.NDArray[np.bool_] = _generator(seed, step, f"dropout/{module}").random(shape) >= p
     return kept
+
+
+class Drawing:
+    """Masks of dropouts in one pass after another.
+
+    Args:
+        key: returns the seed of the run and the number of the step that is under way.
+    """
+
+    def __init__(self, key: Callable[[], tuple[int, int]]) -> None:
+        self._key = key
+        self._last: tuple[int, int] | None = None
+        self._calls: Counter[str] = Counter()
+
+    def mask(self, module: str, shape: tuple[int, ...], p: float) -> npt.NDArray[np.bool_]:
+        """Return what the next call of a dropout keeps; see ``keep_mask``."""
+        key = self._key()
+        if key != self._last:
+            self._last = key
+            self._calls.clear()
+        count = self._calls[module]
+        self._calls[module] += 1
+        return keep_mask(*key, f"{module}#{count}" if count else module, shape, p)
 
 
 def gradient(seed: int, step: int, parameter: str, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:

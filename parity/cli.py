@@ -32,6 +32,8 @@ from parity.output import PROGRAM, Output, plain
 from parity.overhead import measure_overhead
 from parity.provenance import describe_inputs
 from parity.report import print_layers
+from parity.train_cli import COMMANDS as RUN_COMMANDS
+from parity.train_cli import OPTIONS as RUN_OPTIONS
 from parity.verdict import LayersVerdict
 
 EXIT_CODES = """\b
@@ -61,6 +63,14 @@ for _name, _command in COMMANDS.items():
         _name,
         context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
         epilog="\b\n" + usage.options_help(TRAINING_OPTIONS) + "\n\n" + EXIT_CODES,
+    )(_command)
+
+
+for _name, _command in RUN_COMMANDS.items():
+    app.command(
+        _name,
+        context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+        epilog="\b\n" + usage.options_help(RUN_OPTIONS, training=True) + "\n\n" + EXIT_CODES,
     )(_command)
 
 

@@ -35,9 +35,10 @@ class Worker:
     Args:
         framework: "torch" or "jittor".
         python: the interpreter, if the framework lives in another environment.
+        threads: that it computes with; as many as there are processors if not given.
     """
 
-    def __init__(self, framework: str, python: str = sys.executable) -> None:
+    def __init__(self, framework: str, python: str = sys.executable, threads: int | None = None) -> None:
         self.framework = framework
         self.label = framework
         self.modules: list[str] = []
@@ -58,7 +59,7 @@ class Worker:
             stderr=self._log,
             pass_fds=(request_read, answer_write),
             # Workers outnumber cores; threads that spin while they wait would take the others' time.
-            env={"OMP_WAIT_POLICY": "PASSIVE", **os.environ},
+            env={"OMP_WAIT_POLICY": "PASSIVE", **os.environ, **({"OMP_NUM_THREADS": str(threads)} if threads else {})},
             start_new_session=True,
         )
         os.close(request_read)
@@ -92,9 +93,7 @@ class Worker:
             InputError: the checkpoint or the options do not fit.
             WorkerError: the worker failed.
         """
-        if not self._ready:
-            self._expect("ready")
-            self._ready = True
+        self.ready()
         if self._pending:
             self._pending = False
             try:
@@ -103,6 +102,16 @@ class Worker:
                 self._built = None
                 raise
             self.modules, self.environment = header["modules"], header["environment"]
+
+    def ready(self) -> None:
+        """Wait until the framework is imported.
+
+        Raises:
+            WorkerError: it cannot be.
+        """
+        if not self._ready:
+            self._expect("ready")
+            self._ready = True
 
     def start(self, images: Sequence[npt.NDArray[np.float32]], capture: bool) -> None:
         """Start a forward pass on [3, H, W] images; read it with ``entries``."""

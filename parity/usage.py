@@ -15,7 +15,7 @@ from typing import NoReturn
 from detr_common import jittor_cuda
 from detr_common.errors import InputError
 from detr_common.jittor_paths import jittor_root
-from detr_common.options import get_args_parser
+from detr_common.options import get_args_parser, get_training_parser
 from parity.mutants import CATALOGUE, sized
 from parity.output import PROGRAM
 
@@ -25,10 +25,11 @@ class _ModelOptions(argparse.ArgumentParser):
 
     Args:
         prog: the command, for messages.
+        parser: of the options.
     """
 
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog=prog, parents=[get_args_parser()], add_help=False, allow_abbrev=False)
+    def __init__(self, prog: str, parser: argparse.ArgumentParser) -> None:
+        super().__init__(prog=prog, parents=[parser], add_help=False, allow_abbrev=False)
         # A comparison runs both; None tells that the option was not given.
         self.set_defaults(dtype=None)
 
@@ -37,18 +38,21 @@ class _ModelOptions(argparse.ArgumentParser):
         raise InputError(f"{message}; {self.prog} --help lists the options")
 
 
-def model_args(arguments: Sequence[str], prog: str, own_options: Iterable[str]) -> argparse.Namespace:
+def model_args(
+    arguments: Sequence[str], prog: str, own_options: Iterable[str], training: bool = False
+) -> argparse.Namespace:
     """Parse the detector's options of a comparison.
 
     Args:
         arguments: what is left of the command line.
         prog: the command, for messages.
         own_options: the options that the command itself takes, with their dashes, to suggest where one is misspelt.
+        training: take the options of the training programs too.
 
     Raises:
         InputError: an unknown option, a wrong value, or ``--dtype``, since both are compared.
     """
-    parser = _ModelOptions(prog)
+    parser = _ModelOptions(prog, get_training_parser() if training else get_args_parser())
     args, unknown = parser.parse_known_args(arguments)
     if unknown:
         name = next((word.split("=")[0] for word in unknown if word.startswith("-")), "")
@@ -62,14 +66,15 @@ def model_args(arguments: Sequence[str], prog: str, own_options: Iterable[str]) 
     return args
 
 
-def options_help(groups: Collection[str] = ("backbone", "transformer", "run")) -> str:
+def options_help(groups: Collection[str] = ("backbone", "transformer", "run"), training: bool = False) -> str:
     """Return the detector's options for a command's help, one a line, with choices and defaults.
 
     Args:
         groups: titles of the groups to list.
+        training: list those of the training programs too.
     """
     lines = ["Options of the model, those of the detector itself:"]
-    for group in get_args_parser()._action_groups:
+    for group in (get_training_parser() if training else get_args_parser())._action_groups:
         for action in group._group_actions if group.title in groups else ():
             if action.dest == "dtype":
                 continue

@@ -7,17 +7,21 @@ numbers, and brings a second OpenMP runtime.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import time
 import traceback
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
+
 from detr_common.coco import build_dataset
 from detr_common.errors import InputError
 from detr_common.loader import Loader
 from parity.frameworks import load_adapter
 from parity.frameworks.base import Adapter, Batch
+from parity.runs.curves import STEPS
 from parity.trace import Entry
 from parity.wire import Array, Disconnected, receive, send
 
@@ -89,6 +93,8 @@ def _run(adapter: Adapter, request: dict[str, Any], arrays: dict[str, Array], em
             adapter.training.gradients(batch, arrays, request["split"], emit)
         case "data":
             _read_data(adapter, request, emit)
+        case "train":
+            _train(adapter, request, emit)
         case "prepare":
             adapter.training.prepare()
         case "step":
@@ -96,6 +102,19 @@ def _run(adapter: Adapter, request: dict[str, Any], arrays: dict[str, Array], em
         case unknown:
             raise ValueError(f"no such request: {unknown}")
     return {}
+
+
+def _train(adapter: Adapter, request: dict[str, Any], emit: Any) -> None:
+    """Train as the package's program does; steps go to a file beside its logs, and are told of."""
+    args = argparse.Namespace(**request["args"])
+    with (Path(args.output_dir) / STEPS).open("a", encoding="utf8") as file:
+
+        def note(epoch: int, step: int, values: dict[str, float]) -> None:
+            file.write(json.dumps({"epoch": epoch, "step": step, **values}) + "\n")
+            file.flush()
+            emit(Entry(f"epoch{epoch}/step{step}", "training", "", np.array([values["loss"]])))
+
+        adapter.train(args, request["twin"], note)
 
 
 def _read_data(adapter: Adapter, request: dict[str, Any], emit: Any) -> None:

@@ -17,6 +17,9 @@ from parity.trace import Entry
 
 Array = npt.NDArray[Any]
 EmitEntry = Callable[[Entry], None]
+NoteStep = Callable[[int, int, dict[str, float]], None]
+# Steps are told apart by their number in the epoch, epochs by this.
+EPOCH_STEPS = 2**20
 
 # The name under which post-processing stands in a trace, beside the model's modules.
 POSTPROCESS = "postprocess"
@@ -130,6 +133,18 @@ class Adapter(Protocol):
 
     def plant(self, mutant: str) -> None:
         """Plant a known fault in the model (``parity.mutants``)."""
+
+    def train(self, args: argparse.Namespace, twin: int, note: NoteStep) -> None:
+        """Train as the package's own program does, with masks of dropouts that are the same in both frameworks.
+
+        Args:
+            args: options of the program; they are checked.
+            twin: not 0: begin with weights moved by one ulp, by coins of this seed; PyTorch only.
+            note: called with the epoch, the number of the step in it, and what the step returned.
+
+        Raises:
+            InputError: see the package's ``Trainer``.
+        """
 
     def pad(self, images: Sequence[npt.NDArray[np.float32]]) -> dict[str, Array]:
         """Make a batch of [3, H, W] images; return ``images`` [B, 3, H, W] and ``mask``, bool [B, H, W]."""

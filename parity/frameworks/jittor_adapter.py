@@ -15,9 +15,12 @@ import numpy as np
 import numpy.typing as npt
 from jittor import nn
 
+from detr_common.run import check_training_args
+from detr_jt.__main__ import Trainer
+from parity import chance
 from parity.capture import Captured, Recent, RecentArrays, Window
-from parity.frameworks.base import POSTPROCESS, Array, EmitEntry, flatten_results
-from parity.frameworks.jittor_training import HELD_BYTES, JittorTraining, capturing
+from parity.frameworks.base import EPOCH_STEPS, POSTPROCESS, Array, EmitEntry, NoteStep, flatten_results
+from parity.frameworks.jittor_training import HELD_BYTES, JittorTraining, capturing, drawing
 from parity.mutants.port import plant, unplant
 from parity.trace import Entry
 
@@ -57,6 +60,17 @@ class JittorAdapter:
     def plant(self, mutant: str) -> None:
         """Plant a known fault in the model."""
         plant(mutant, dict(self._named_modules()))
+
+    def train(self, args: argparse.Namespace, twin: int, note: NoteStep) -> None:
+        """Train as ``python -m detr_jt`` does."""
+        if twin:
+            raise ValueError("only PyTorch has a twin, which measures its own noise")
+        check_training_args(args)
+        trainer = Trainer(args)
+        trainer.on_step = lambda values: note(trainer.epoch, trainer.means.count - 1, values)
+        masks = chance.Drawing(lambda: (args.seed, trainer.epoch * EPOCH_STEPS + trainer.means.count))
+        with drawing(list(trainer.model.named_modules()), masks):
+            trainer.train()
 
     def pad(self, images: Sequence[npt.NDArray[np.float32]]) -> dict[str, Array]:
         """Make a batch of images as the detector does."""

@@ -220,16 +220,36 @@ def choosing(named: Named, choices: Choices, dropout: tuple[int, int] | None = N
             if dropout is None or module.p == 0:
                 return plain(module, *args, **kwargs)
             mask = chance.keep_mask(*dropout, label, tuple(args[0].shape), module.p)
-            module.keep = lambda x: jt.array(mask)
-            try:
-                return plain(module, *args, **kwargs)
-            finally:
-                del module.keep
+            return dropped(plain, module, args, kwargs, mask)
         if choices.given is None:
             return plain(module, *args, **kwargs)
         return imposed(choices, label, module, *args)
 
     with calling(chosen):
+        yield
+
+
+def dropped(plain: Any, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], mask: Array) -> Any:
+    """Return the output of a dropout whose mask is given."""
+    module.keep = lambda x: jt.array(mask)
+    try:
+        return plain(module, *args, **kwargs)
+    finally:
+        del module.keep
+
+
+@contextmanager
+def drawing(named: Named, masks: chance.Drawing) -> Iterator[None]:
+    """Draw the masks of dropouts in pass after pass."""
+    names = {id(m): name for name, m in named if isinstance(m, Dropout)}
+
+    def drawn(plain: Any, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if id(module) not in names or not module.is_training() or module.p == 0:
+            return plain(module, *args, **kwargs)
+        mask = masks.mask(names[id(module)], tuple(args[0].shape), module.p)
+        return dropped(plain, module, args, kwargs, mask)
+
+    with calling(drawn):
         yield
 
 

@@ -14,9 +14,12 @@ import torch
 from torch import nn
 
 import detr_pt
+from detr_common.run import check_training_args
+from detr_pt.__main__ import Trainer
+from parity import chance
 from parity.capture import Captured, Recent
-from parity.frameworks.base import POSTPROCESS, Array, EmitEntry, flatten_results
-from parity.frameworks.torch_training import TorchTraining, capturing, to_numpy
+from parity.frameworks.base import EPOCH_STEPS, POSTPROCESS, Array, EmitEntry, NoteStep, flatten_results
+from parity.frameworks.torch_training import TorchTraining, capturing, drawing, to_numpy
 from parity.trace import Entry
 
 
@@ -55,6 +58,19 @@ class TorchAdapter:
     def plant(self, mutant: str) -> None:
         """Refuse: faults are planted in the port, not in the reference."""
         raise ValueError(f"{mutant}: faults are planted in the Jittor model only")
+
+    def train(self, args: argparse.Namespace, twin: int, note: NoteStep) -> None:
+        """Train as ``python -m detr_pt`` does."""
+        if args.device == "cuda":
+            full_precision()
+        check_training_args(args)
+        trainer = Trainer(args)
+        if twin and not trainer.epoch and not trainer.means.count:
+            move_by_one_ulp(trainer.model, twin)
+        trainer.on_step = lambda values: note(trainer.epoch, trainer.means.count - 1, values)
+        masks = chance.Drawing(lambda: (args.seed, trainer.epoch * EPOCH_STEPS + trainer.means.count))
+        with drawing(list(trainer.model.named_modules()), masks):
+            trainer.train()
 
     def pad(self, images: Sequence[npt.NDArray[np.float32]]) -> dict[str, Array]:
         """Make a batch of images as the detector does."""

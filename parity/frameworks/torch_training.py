@@ -173,14 +173,36 @@ def choosing(named: Named, choices: Choices, dropout: tuple[int, int] | None = N
         if isinstance(module, nn.Dropout):
             if dropout is None or not module.training or module.p == 0:
                 return output
-            mask = torch.from_numpy(chance.keep_mask(*dropout, label, tuple(args[0].shape), module.p))
-            return args[0] * mask.to(args[0]) * (1 / (1 - module.p))
+            return dropped(args[0], chance.keep_mask(*dropout, label, tuple(args[0].shape), module.p), module.p)
         if choices.given is None:
             note_choice(choices, label, module, args, output)
             return output
         return imposed(choices, label, module, *args)
 
     handles = [module.register_forward_hook(chosen) for _, module in named if id(module) in names]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def dropped(x: Tensor, mask: Array, p: float) -> Tensor:
+    """Return the output of a dropout whose mask is given."""
+    return x * torch.from_numpy(mask).to(x) * (1 / (1 - p))
+
+
+@contextmanager
+def drawing(named: Named, masks: chance.Drawing) -> Iterator[None]:
+    """Draw the masks of dropouts in pass after pass."""
+
+    def drawn(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+        if not module.training or module.p == 0:
+            return output
+        return dropped(args[0], masks.mask(names[id(module)], tuple(args[0].shape), module.p), module.p)
+
+    names = {id(m): name for name, m in named if isinstance(m, nn.Dropout)}
+    handles = [module.register_forward_hook(drawn) for _, module in named if id(module) in names]
     try:
         yield
     finally:

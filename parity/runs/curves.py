@@ -1,0 +1,126 @@
+"""What a run left behind, read again, and how far one run is from another."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from detr_common.errors import InputError
+from detr_common.run import LOG, TRAIN_FIGURES
+
+STEPS = "steps.jsonl"
+REFERENCE, PORT = "torch", "jittor"
+# What may be apart without counting: a thousandth of a loss is nothing that anybody would see in a curve.
+FLOOR = 1e-3
+
+
+@dataclass(frozen=True)
+class Curves:
+    """A run.
+
+    Attributes:
+        steps: what each step returned, in their order.
+        epochs: the lines of its ``log.txt``.
+    """
+
+    steps: tuple[dict[str, float], ...]
+    epochs: tuple[dict[str, Any], ...]
+
+    def of(self, key: str) -> list[float]:
+        """Return a value of every epoch, such as ``train_loss``.
+
+        Raises:
+            KeyError: it was not logged.
+        """
+        return [float(line[key]) for line in self.epochs]
+
+    def figures(self, train: bool) -> dict[int, list[float]]:
+        """Return the figures of pycocotools by the epoch after which there was an evaluation."""
+        key = TRAIN_FIGURES if train else "test_coco_eval_bbox"
+        return {int(line["epoch"]): line[key] for line in self.epochs if key in line}
+
+
+def read_curves(folder: Path) -> Curves:
+    """Read what a run has written; of a step that was taken again after a resumption, the last.
+
+    Raises:
+        InputError: a file is missing or damaged.
+    """
+    try:
+        steps: dict[tuple[int, int], dict[str, float]] = {}
+        for line in _lines(folder / STEPS):
+            steps[line["epoch"], line["step"]] = line
+        epochs = tuple(_lines(folder / LOG))
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{folder}: its logs cannot be read ({error}); remove the folder and run it again") from None
+    return Curves(tuple(steps[key] for key in sorted(steps)), epochs)
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf8").splitlines()]
+
+
+def apart(values: Sequence[float], reference: Sequence[float]) -> list[float]:
+    """Return how far a curve is from another, at each point as a fraction of the other."""
+    return [abs(a - b) / max(abs(b), 1e-12) for a, b in zip(values, reference, strict=True)]
+
+
+def envelope(twins: Sequence[Sequence[float]], floor: float = FLOOR) -> list[float]:
+    """Return how far the twins have been from PyTorch's run up to each point, at least ``floor``.
+
+    Args:
+        twins: for each, how far it is at each point.
+        floor: as a fraction, what is not told apart.
+    """
+    largest, found = floor, []
+    for together in zip(*twins, strict=True):
+        largest = max(largest, *together)
+        found.append(largest)
+    return found
+
+
+@dataclass(frozen=True)
+class Inside:
+    """How a curve of the port lies in the envelope of PyTorch's twins.
+
+    Attributes:
+        key: what was compared, epoch by epoch.
+        distances: of the port from PyTorch's run.
+        envelope: of the twins.
+        factor: up to which multiple of the envelope counts as inside.
+    """
+
+    key: str
+    distances: tuple[float, ...]
+    envelope: tuple[float, ...]
+    factor: float
+
+    @property
+    def worst(self) -> float:
+        """The largest multiple of the envelope."""
+        return max((d / e for d, e in zip(self.distances, self.envelope, strict=True)), default=0.0)
+
+    def __bool__(self) -> bool:
+        return bool(self.distances) and self.worst <= self.factor
+
+
+def inside(runs: Mapping[str, Curves], key: str, factor: float = 2.0) -> Inside:
+    """Judge one curve of the port.
+
+    Args:
+        runs: ``REFERENCE``, ``PORT`` and twins by name.
+        key: of the logs.
+        factor: see ``Inside``.
+
+    Raises:
+        InputError: the runs are of different lengths, or there is no twin.
+    """
+    lengths = {name: len(run.epochs) for name, run in runs.items()}
+    if len(set(lengths.values())) > 1 or len(runs) < 3:
+        raise InputError(f"runs of {lengths} epochs cannot be compared; a run of each framework and a twin are needed")
+    reference = runs[REFERENCE].of(key)
+    twins = [apart(run.of(key), reference) for name, run in runs.items() if name not in (REFERENCE, PORT)]
+    return Inside(key, tuple(apart(runs[PORT].of(key), reference)), tuple(envelope(twins)), factor)

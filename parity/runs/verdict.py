@@ -1,0 +1,142 @@
+"""The training rung: the first steps in float64, then whole runs in float32 inside the envelope of PyTorch's twins."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from detr_common.coco import build_dataset
+from detr_common.loader import Loader
+from parity.frameworks.base import Batch
+from parity.layers import LayersJob, LayersSession
+from parity.output import plain
+from parity.runs.curves import PORT, REFERENCE, Curves, Inside, inside
+from parity.runs.figures import LOSSES, draw
+from parity.runs.training import RunProgress, TrainJob, final, prepare, train_all
+from parity.steps import StepsJob, compare_steps
+from parity.steps_verdict import StepsVerdict
+
+VERDICT = "verdict.json"
+_NAMES = {REFERENCE: "PyTorch", PORT: "Jittor"}
+
+
+@dataclass(frozen=True)
+class TrainVerdict:
+    """What was found.
+
+    Attributes:
+        first: of the first steps; None if they were left out.
+        curves: of each loss, where the port's curve lies.
+        runs: by name.
+        pictures: that were drawn.
+    """
+
+    first: StepsVerdict | None
+    curves: tuple[Inside, ...]
+    runs: dict[str, Curves]
+    pictures: tuple[Path, ...]
+
+    def __bool__(self) -> bool:
+        """Whether the port trains as PyTorch does; the total loss decides, the others are shown."""
+        return (self.first is None or bool(self.first)) and bool(self.curves) and bool(self.curves[0])
+
+    def ends(self) -> dict[str, dict[str, float]]:
+        """Return what each run ends with: the loss over its last five epochs, and AP on both parts."""
+        found = {}
+        for name, run in self.runs.items():
+            found[name] = {"loss": final(run.of("train_loss"))}
+            for part, train in (("train", True), ("val", False)):
+                figures = run.figures(train)
+                if figures:
+                    found[name][f"ap_{part}"] = figures[max(figures)][0]
+        return found
+
+    def lines(self) -> list[str]:
+        """Return the story of the rung."""
+        lines = [f"{'✓ PASS' if self else '✗ FAIL'}  training: {len(self.runs)} runs of {self._epochs} epochs"]
+        if self.first is not None:
+            steps = self.first.steps
+            worst = max((step.error64 for step in steps), default=0.0)
+            mark = "✓" if self.first else "✗"
+            lines.append(f"  {mark} first {len(steps)} steps in float64: parameters within {worst:.2g} of their scale")
+        for number, curve in enumerate(self.curves):
+            mark = "·" if number else "✓" if curve else "✗"
+            lines.append(
+                f"  {mark} {curve.key}: at most {curve.worst:.2f} times the envelope of the twins, "
+                f"{max(curve.distances):.2g} away"
+            )
+        for name, ends in self.ends().items():
+            shown = "  ".join(f"{key} {value:.4f}" for key, value in ends.items())
+            lines.append(f"  {_NAMES.get(name, name):<8} {shown}")
+        return [*lines, *(f"  {path}" for path in self.pictures)]
+
+    @property
+    def _epochs(self) -> int:
+        return min(len(run.epochs) for run in self.runs.values())
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return all of it as plain data."""
+        return {
+            "rung": "training",
+            "passed": bool(self),
+            "first": self.first.as_dict() if self.first is not None else None,
+            "curves": [
+                {
+                    "key": curve.key,
+                    "worst": curve.worst,
+                    "factor": curve.factor,
+                    "distances": list(curve.distances),
+                    "envelope": list(curve.envelope),
+                }
+                for curve in self.curves
+            ],
+            "ends": self.ends(),
+            "pictures": [path.name for path in self.pictures],
+        }
+
+
+def compare_training(job: TrainJob, first_steps: int, progress: RunProgress) -> TrainVerdict:
+    """Train in both frameworks and judge; the verdict and the pictures are written to the folder of the job.
+
+    Args:
+        job: what to train.
+        first_steps: that are compared in float64 before; 0 for none.
+        progress: told of the runs.
+
+    Raises:
+        InputError: the data, the options, the weights or the folder cannot be used, or a run diverged.
+        WorkerError: a run died.
+    """
+    weights = prepare(job)
+    first = _first_steps(job, weights, first_steps, progress) if first_steps else None
+    runs = train_all(job, progress)
+    curves = tuple(inside(runs, key) for key in LOSSES)
+    verdict = TrainVerdict(first, curves, runs, tuple(draw(runs, job.out)))
+    (job.out / VERDICT).write_text(json.dumps(plain(verdict.as_dict()), indent=1), encoding="utf8")
+    return verdict
+
+
+def _first_steps(job: TrainJob, weights: Path, count: int, progress: RunProgress) -> StepsVerdict:
+    batches = first_batches(job, count)
+    model = LayersJob(job.args, weights, batches[0].images)
+    with LayersSession() as session:
+        return compare_steps(
+            session,
+            StepsJob(model, tuple(batches), forced=0, free=len(batches), drop=0, seed=job.args.seed),
+            lambda run, done: None,
+        )
+
+
+def first_batches(job: TrainJob, count: int) -> Sequence[Batch]:
+    """Return the batches with which a run begins."""
+    args = job.args
+    with Loader(build_dataset("train", args), args.batch_size, 0, shuffle=True, seed=args.seed) as loader:
+        drawn = list(islice(loader.epoch(0), count))
+    return [
+        Batch(images, [target["labels"] for target in targets], [target["boxes"] for target in targets])
+        for images, targets in drawn
+    ]
