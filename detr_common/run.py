@@ -67,10 +67,15 @@ def check_training_args(args: argparse.Namespace) -> None:
     if args.resume and not Path(args.resume).is_file():
         raise InputError(f"--resume {args.resume}: no such file")
     if args.output_dir:
-        _make_folder(Path(args.output_dir))
+        make_folder(Path(args.output_dir))
 
 
-def _make_folder(folder: Path) -> None:
+def make_folder(folder: Path) -> None:
+    """Make the folder of a program's output.
+
+    Raises:
+        InputError: it cannot be made or written to.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError, PermissionError) as error:

@@ -30,6 +30,7 @@ from parity.mutants_cli import mutants_command
 from parity.ops.cli import ops_command
 from parity.output import PROGRAM, Output, plain
 from parity.overhead import measure_overhead
+from parity.predict_cli import predict_command
 from parity.provenance import describe_inputs
 from parity.report import print_layers
 from parity.train_cli import COMMANDS as RUN_COMMANDS
@@ -72,6 +73,13 @@ for _name, _command in RUN_COMMANDS.items():
         context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
         epilog="\b\n" + usage.options_help(RUN_OPTIONS, training=True) + "\n\n" + EXIT_CODES,
     )(_command)
+
+
+app.command(
+    "predict",
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    epilog="\b\n" + usage.options_help() + "\n\n" + EXIT_CODES,
+)(predict_command)
 
 
 @app.command(

@@ -1,0 +1,51 @@
+"""``python -m detr_pt.predict``: find objects in photographs."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+import torch
+
+from detr_common import predict as common
+from detr_common.errors import InputError, report
+from detr_pt.checkpoint import load_weights
+from detr_pt.detr import build_model
+from detr_pt.engine import set_training, to_samples
+
+
+def run(args: argparse.Namespace) -> None:
+    """Find objects and draw them.
+
+    Raises:
+        InputError: an option, the checkpoint or a photograph cannot be used.
+    """
+    names = common.check(args)
+    model, _, postprocessors = build_model(args)
+    load_weights(model, args.resume)
+    set_training(model, False)
+    found = {}
+    with torch.no_grad():
+        for path in args.images:
+            image, size = common.photograph(path, args.image_size)
+            outputs = model(to_samples(model, [image]))
+            result = postprocessors["bbox"](outputs, torch.from_numpy(size).to(args.device))[0]
+            arrays = {name: value.cpu().numpy() for name, value in result.items()}
+            found[path] = common.detections_above(args.threshold, arrays)
+    common.write(args, names, found)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Returns:
+        The exit code: 0, or 2 where something given cannot be used.
+    """
+    try:
+        run(common.parse(argv, "python -m detr_pt.predict"))
+    except InputError as error:
+        return report(error)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
