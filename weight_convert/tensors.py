@@ -98,13 +98,18 @@ def save(tree: object, path: Path) -> None:
     ``torch.load(weights_only=True)`` reads it, argparse.Namespace allowed first, if nothing of NumPy's is in it.
 
     Raises:
-        CheckpointError: PyTorch cannot hold an array's dtype or another leaf; its place is named.
+        CheckpointError: PyTorch cannot hold a leaf, whose place is named, or cannot write.
         ImportError: PyTorch is not installed.
     """
     import torch
 
     _check_loadable(tree, "")
-    torch.save(rebuild(tree, _to_tensor), os.fspath(path))
+    tensors = rebuild(tree, _to_tensor)
+    try:
+        torch.save(tensors, os.fspath(path))
+    except RuntimeError as fault:  # of its writer, which does not keep the system's reason
+        text = _first_sentence(" ".join(str(fault).split()))
+        raise CheckpointError(f"PyTorch could not write it; is the disk full? ({text})") from fault
 
 
 def _check_loadable(node: Any, place: str) -> None:
