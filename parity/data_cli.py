@@ -10,9 +10,11 @@ import typer
 
 from detr_common.errors import InputError
 from detr_common.options import training_args
+from parity import usage
 from parity.arguments import Json
 from parity.data import DataJob, DataVerdict, compare_data
 from parity.ladder_cli import progress_bars
+from parity.loading import measure_loading
 from parity.output import Output, plain
 
 _SHOWN = 10
@@ -37,8 +39,12 @@ def data_command(
     num_classes: Annotated[int | None, typer.Option("--num_classes", min=1, help="If others than COCO's.")] = None,
     seed: int = 42,
     json: Json = False,
+    bench: Annotated[
+        bool, typer.Option("--bench", help="Measure instead how fast they are loaded, beside torchvision.")
+    ] = False,
 ) -> None:
     """Compare whole batches, bit by bit: images, padding masks, boxes, labels and all else that is in the targets."""
+    usage.check_excluding(("--json", json), ("--bench", bench))
     if part not in ("train", "val", "both"):
         raise InputError(f"--part {part}: give train, val or both")
     args = training_args(
@@ -49,6 +55,9 @@ def data_command(
         num_classes=num_classes,
         seed=seed,
     )
+    if bench:
+        Output().out(measure_loading(args), highlight=False)
+        raise typer.Exit(0)
     with progress_bars() as progress:
         verdict = compare_data(DataJob(args, ("train", "val") if part == "both" else (part,), epochs), progress)
     if json:

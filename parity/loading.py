@@ -1,0 +1,63 @@
+"""How fast photographs are loaded, beside torchvision's transforms and PyTorch's DataLoader."""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from detr_common.coco import build_dataset
+from detr_common.loader import Loader
+
+ROUNDS = 5
+
+
+@dataclass(frozen=True)
+class LoadingSpeed:
+    """Photographs a second, medians of rounds that were taken in turn.
+
+    Attributes:
+        ours: of ``detr_common.loader``.
+        upstream: of the yardstick.
+        workers: processes of each.
+    """
+
+    ours: float
+    upstream: float
+    workers: int
+
+    def __str__(self) -> str:
+        return (
+            f"loading: {self.ours:.1f} photographs a second, torchvision and DataLoader {self.upstream:.1f}, "
+            f"ratio {self.ours / self.upstream:.2f} ({self.workers} workers each)"
+        )
+
+
+def measure_loading(args: argparse.Namespace) -> LoadingSpeed:
+    """Measure both on the photographs for training, augmented.
+
+    Args:
+        args: options of a training program.
+
+    Raises:
+        InputError: the data cannot be used.
+    """
+    from parity.frameworks.torchvision_loading import batches
+
+    dataset = build_dataset("train", args)
+    ours, upstream = [], []
+    for number in range(ROUNDS):
+        with Loader(dataset, args.batch_size, args.num_workers, shuffle=True, seed=args.seed) as loader:
+            ours.append(_rate(len(images) for images, _ in loader.epoch(number)))
+        upstream.append(_rate(batches(dataset, args.batch_size, args.num_workers)))
+    return LoadingSpeed(statistics.median(ours), statistics.median(upstream), args.num_workers)
+
+
+def _rate(counts: Iterable[int]) -> float:
+    coming = iter(counts)
+    next(coming, None)  # until it is here, processes start
+    start = time.perf_counter()
+    photographs = sum(coming)
+    return photographs / (time.perf_counter() - start)
