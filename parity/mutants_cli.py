@@ -94,8 +94,8 @@ def run_clean(count: int, console: Console) -> bool:
         for number, result in enumerate(clean_results(map(clean_case, range(count)), Path(folder))):
             if result.alarm:
                 alarms += 1
-                first = result.verdict.first_divergence if result.verdict is not None else "a worker died"
-                console.print(f"✗ {result.case}: {first}", markup=False, highlight=False, soft_wrap=True)
+                why = result.verdict.reason if result.verdict is not None else "a worker died"
+                console.print(f"✗ {result.case}: {why}", markup=False, highlight=False, soft_wrap=True)
             if number % 10 == 9:
                 console.print(f"{number + 1} of {count} cases, {alarms} false alarms", highlight=False)
     console.print(f"{count} generated cases without a fault, {alarms} false alarms", highlight=False)

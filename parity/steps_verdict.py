@@ -97,6 +97,15 @@ class StepsVerdict:
         """The first finding; its owner is what to look at."""
         return next(iter(self.findings), None)
 
+    @property
+    def reason(self) -> str:
+        """Why it is no pass, in a line; empty for a pass."""
+        first = self.first_divergence
+        told = [*self.crashes, *(f"nothing was compared in the {kind} run" for kind in self.missing)]
+        if first is not None:
+            told.append(f"{first.name} ({first.owner}): {first.problem}")
+        return "; ".join(told) or ("" if self else "nothing was compared")
+
     def as_dict(self) -> dict[str, Any]:
         """Return everything as plain data, for ``--json``."""
         return {

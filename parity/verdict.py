@@ -111,6 +111,25 @@ class LayersVerdict:
         return next(iter(self.failures), None)
 
     @property
+    def reason(self) -> str:
+        """Why it is no pass, in a line; empty for a pass."""
+        first = self.first_divergence
+        if self:
+            return ""
+        gaps = {
+            "the model raised": self.crashes,
+            "modules that never ran": self.idle,
+            "masks that are the same everywhere": self.unexercised,
+            "tensors that came twice": self.doubled,
+        }
+        told = [f"{what}: {', '.join(names)}" for what, names in gaps.items() if names]
+        if first is not None:
+            told.append(f"{first.name} ({first.owner})")
+        if not self.compared:
+            told.append("nothing was compared")
+        return "; ".join(told) or f"95 of 100 tensors within {self.typical_ratio:.3g}, above {self.calibrated.most:g}"
+
+    @property
     def worst64(self) -> float:
         """Largest float64 error as a fraction of its tensor's scale."""
         errors = (self.exact.size(j.error64) for j in self.judgements if j.error64 and not j.absolute)

@@ -71,6 +71,16 @@ def test_every_reason_of_a_failure_is_in_the_last_line() -> None:
     assert printed(verdict(judgement("a")))[-1] == "✓ PASS  1 of 1 tensor within the bounds"
 
 
+def test_the_reason_names_what_is_wrong() -> None:
+    good = judgement("a")
+    assert verdict(good).reason == ""
+    assert verdict(good, unexercised=["encoder.mask"]).reason == "masks that are the same everywhere: encoder.mask"
+    assert verdict(good, judgement("b", "wrong")).reason == "forward/b(0) (b)"
+    assert verdict().reason == "nothing was compared"
+    both = verdict(good, idle=["x"], crashes=["jittor: Traceback"]).reason
+    assert both == "the model raised: jittor: Traceback; modules that never ran: x"
+
+
 def test_lines_fit_80_columns_and_names_are_folded_at_dots_only(failed: LayersVerdict) -> None:
     said = printed(failed, terminal=True, show=LONG.rpartition(".")[0])
     rows = said[said.index(next(line for line in said if "float32  tensor" in line)) + 1 :][:2]
