@@ -24,6 +24,7 @@ from detr_common.optimizer_state import check_hyperparameters
 
 LOG = "log.txt"
 SUMMARY = "eval_summary.txt"
+EVALUATION = "eval.json"
 # Key of the log for the figures on the photographs for training, as ``test_coco_eval_bbox`` is for the others.
 TRAIN_FIGURES = "train_coco_eval_bbox"
 
@@ -152,6 +153,11 @@ def write_summary(folder: Path, epoch: int, figures: Mapping[str, float]) -> Non
     """Append an evaluation to ``eval_summary.txt``."""
     with (folder / SUMMARY).open("a", encoding="utf8") as file:
         file.write("\n".join([f"Epoch: {epoch}", *summary_lines(figures), ""]))
+
+
+def write_evaluation(folder: Path, figures: Mapping[str, float]) -> None:
+    """Write losses and figures of ``--eval``, with all their digits, to ``eval.json``; an older one is replaced."""
+    _replace(folder / EVALUATION, json.dumps(dict(figures), indent=1))
 
 
 class Meter:

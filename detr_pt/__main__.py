@@ -22,6 +22,7 @@ from detr_common.run import (
     step_seed,
     stopping_signals,
     summary_lines,
+    write_evaluation,
     write_log,
     write_summary,
 )
@@ -168,7 +169,9 @@ def run(args: argparse.Namespace) -> None:
     trainer = Trainer(args)
     if args.eval:
         with trainer.loader(trainer.validation) as unseen:
-            trainer.evaluate(unseen)
+            figures = trainer.evaluate(unseen)
+        if trainer.output:
+            write_evaluation(trainer.output, figures)
     elif not trainer.train() and rank() == 0:
         where = f"; go on with --resume {Path(args.output_dir, 'checkpoint' + SUFFIX)}" if args.output_dir else ""
         print(f"stopped in epoch {trainer.epoch} by SIGTERM{where}")
