@@ -87,10 +87,8 @@ def converge_command(
 def _training_args(context: typer.Context, weights: Path | None) -> argparse.Namespace:
     own = [option for parameter in context.command.params for option in parameter.opts]
     args = usage.model_args(context.args, f"{PROGRAM} {context.info_name}", own, training=True)
-    if args.eval or args.resume:
-        raise InputError(
-            "--eval and --resume belong to the training programs; runs in --output_dir go on by themselves"
-        )
+    if args.eval or args.resume or args.start_epoch:
+        raise InputError("--eval, --resume, --start_epoch: leave them out; runs in --output_dir go on by themselves")
     usage.check_device(args.device)
     usage.check_file("--weights", weights)
     check(args)

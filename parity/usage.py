@@ -20,6 +20,10 @@ from parity.mutants import CATALOGUE, sized
 from parity.output import PROGRAM
 
 
+# What a comparison decides itself.
+_OWN = ("dtype", "output_dir", "resume", "eval", "eval_train", "start_epoch")
+
+
 class _ModelOptions(argparse.ArgumentParser):
     """The detector's own options; a wrong value is one line. Abbreviations are refused, since they hide misspellings.
 
@@ -76,7 +80,7 @@ def options_help(groups: Collection[str] = ("backbone", "transformer", "run"), t
     lines = ["Options of the model, those of the detector itself:"]
     for group in (get_training_parser() if training else get_args_parser())._action_groups:
         for action in group._group_actions if group.title in groups else ():
-            if action.dest == "dtype":
+            if action.dest in _OWN:
                 continue
             values = f" {{{','.join(map(str, action.choices))}}}" if action.choices else ""
             number = f" {action.type.__name__}" if isinstance(action.type, type) else ""
