@@ -19,7 +19,6 @@ from detr_common.options import get_args_parser, get_training_parser
 from parity.mutants import CATALOGUE, sized
 from parity.output import PROGRAM
 
-
 # What a comparison decides itself.
 _OWN = ("dtype", "output_dir", "resume", "eval", "eval_train", "start_epoch")
 
