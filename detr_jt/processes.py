@@ -14,6 +14,11 @@ from detr_common.errors import InputError, report
 from detr_jt.layers import constant
 
 
+def joined() -> bool:
+    """Whether there are others that this process has met."""
+    return bool(jt.in_mpi)
+
+
 def join(device: str) -> None:
     """See that the processes that ``mpirun`` started have met, which Jittor does when it is imported.
 
