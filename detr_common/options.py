@@ -2,10 +2,13 @@
 
 import argparse
 
+from detr_common.errors import InputError
+
 # The category ids of COCO run to 90 and one more is kept free, as the published checkpoints have it.
 NUM_CLASSES = {"coco": 91, "coco_panoptic": 250}
 
 BACKBONES = ("resnet18", "resnet34", "resnet50", "resnet101")
+BASIC_BACKBONES = ("resnet18", "resnet34")
 
 
 def get_args_parser() -> argparse.ArgumentParser:
@@ -90,6 +93,36 @@ def _add_optimizer(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--weight_decay", default=1e-4, type=float)
     group.add_argument("--lr_drop", default=200, type=int, help="epochs after which learning rates fall to a tenth")
     group.add_argument("--clip_max_norm", default=0.1, type=float, help="largest norm of all gradients; 0 for any")
+
+
+def check_model_options(args: argparse.Namespace) -> None:
+    """Refuse options that no detector can be built from.
+
+    Raises:
+        InputError: the first such option, and what it should be.
+    """
+    if args.backbone not in BACKBONES:
+        raise InputError(f"--backbone {args.backbone}: unknown; choose from {', '.join(BACKBONES)}")
+    if args.dilation and args.backbone in BASIC_BACKBONES:
+        raise InputError(f"--dilation: {args.backbone} has no dilated form; use resnet50 or resnet101")
+    for name, least in (
+        ("enc_layers", 0),
+        ("dec_layers", 1),
+        ("dim_feedforward", 1),
+        ("hidden_dim", 2),
+        ("nheads", 1),
+        ("num_queries", 1),
+    ):
+        if getattr(args, name) < least:
+            raise InputError(f"--{name} {getattr(args, name)}: must be at least {least}")
+    if args.hidden_dim % args.nheads:
+        raise InputError(f"--hidden_dim {args.hidden_dim}: must be a multiple of --nheads {args.nheads}")
+    if args.hidden_dim % 2:
+        raise InputError(f"--hidden_dim {args.hidden_dim}: must be even, half for rows and half for columns")
+    if args.hidden_dim % 4 and args.position_embedding == "sine":
+        raise InputError(
+            f"--hidden_dim {args.hidden_dim}: must be a multiple of 4, sines and cosines for rows and for columns"
+        )
 
 
 def num_classes(args: argparse.Namespace) -> int:

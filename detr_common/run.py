@@ -21,6 +21,7 @@ import numpy as np
 from detr_common.errors import InputError
 from detr_common.evaluate import FIGURES
 from detr_common.optimizer_state import check_hyperparameters
+from detr_common.options import check_model_options
 
 LOG = "log.txt"
 SUMMARY = "eval_summary.txt"
@@ -51,6 +52,7 @@ def check_training_args(args: argparse.Namespace) -> None:
     Raises:
         InputError: an option cannot be used; it is named.
     """
+    check_model_options(args)
     check_hyperparameters(
         lr=args.lr, lr_backbone=args.lr_backbone, weight_decay=args.weight_decay, lr_drop=args.lr_drop
     )
@@ -66,9 +68,30 @@ def check_training_args(args: argparse.Namespace) -> None:
     if args.eval and not args.resume:
         raise InputError("--eval: name the checkpoint to evaluate with --resume")
     if args.resume and not Path(args.resume).is_file():
-        raise InputError(f"--resume {args.resume}: no such file")
+        what = "is not a file; name the checkpoint itself" if Path(args.resume).exists() else "no such file"
+        raise InputError(f"--resume {args.resume}: {what}")
     if args.output_dir:
         make_folder(Path(args.output_dir))
+        if not args.eval:
+            _check_no_other_run(Path(args.output_dir), args.resume)
+
+
+def _check_no_other_run(folder: Path, resumed: str) -> None:
+    """Refuse a folder with the checkpoints of a run other than the one that goes on: they would be replaced.
+
+    Raises:
+        InputError: says how to go on with what is there.
+    """
+    there = sorted(path for suffix in (".pth", ".pkl") for path in folder.glob(f"checkpoint*{suffix}"))
+    if there and Path(resumed).resolve() not in [path.resolve() for path in there]:
+        raise InputError(
+            f"--output_dir {folder}: holds {there[0].name} of another run, which would be replaced; go on with it by "
+            f"--resume {there[0]}, or name another folder"
+        )
+    log = folder / LOG
+    # The first epoch may have been logged and not saved, where a run was killed; that line is written again.
+    if not there and log.is_file() and len(log.read_text(encoding="utf8").splitlines()) > 1:
+        raise InputError(f"--output_dir {folder}: holds the {LOG} of another run; name another folder")
 
 
 def make_folder(folder: Path) -> None:

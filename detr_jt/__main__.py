@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from itertools import count
 from pathlib import Path
 
@@ -71,8 +72,8 @@ class Trainer:
                 args.start_epoch,
                 Means(),
             )
-            if self.output:
-                cut_log(self.output, self.epoch)
+        if self.output:
+            cut_log(self.output, self.epoch)
 
     def train(self) -> bool:
         """Train the epochs that are left; return False if SIGTERM came before the last was over."""
@@ -81,7 +82,7 @@ class Trainer:
             stopping_signals() as came,
             self.loader(self.training, shuffle=True) as batches,
             self.loader(self.validation) as unseen,
-            self.loader(self.seen or self.validation) as seen,
+            nullcontext() if self.seen is None else self.loader(self.seen) as seen,
         ):
             while self.epoch < args.epochs:
                 self.train_epoch(batches, came)
@@ -124,7 +125,7 @@ class Trainer:
             after_step,
         )
 
-    def finish_epoch(self, unseen: Loader, seen: Loader) -> None:
+    def finish_epoch(self, unseen: Loader, seen: Loader | None) -> None:
         """Evaluate, write log and checkpoint, and go on to the next epoch."""
         epoch, args = self.epoch, self.args
         train = {"lr": self.optimizer.param_groups[0]["lr"], **self.means.values()}
@@ -132,7 +133,7 @@ class Trainer:
         due = args.eval_every and ((epoch + 1) % args.eval_every == 0 or epoch + 1 == args.epochs)
         test = self.evaluate(unseen) if due else {}
         more = {"n_parameters": sum(weight.numel() for weight in named_parameters(self.optimizer).values())}
-        if due and self.seen:
+        if due and seen is not None:
             figures = self.evaluate(seen)
             more[TRAIN_FIGURES] = [figures[name] for name in FIGURES]
         if self.output:
@@ -172,7 +173,10 @@ def run(args: argparse.Namespace) -> None:
             figures = trainer.evaluate(unseen)
         if trainer.output:
             write_evaluation(trainer.output, figures)
-    elif not trainer.train() and rank() == 0:
+        return
+    if trainer.epoch >= args.epochs and rank() == 0:
+        print(f"all {args.epochs} epochs are over; give more --epochs to go on")
+    if not trainer.train() and rank() == 0:
         where = f"; go on with --resume {Path(args.output_dir, 'checkpoint' + SUFFIX)}" if args.output_dir else ""
         print(f"stopped in epoch {trainer.epoch} by SIGTERM{where}")
 

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from detr_common.errors import InputError
-from fixtures.shapes import check
+from detr_common.options import check_model_options
 from parity import usage
 from parity.output import PROGRAM
 
@@ -44,7 +44,7 @@ def checked_args(
         raise InputError("--jittor-weights: give PyTorch's checkpoint too, with --weights")
     usage.check_mutant(mutant, args, rungs)
     usage.check_device(args.device)
-    check(args)
+    check_model_options(args)
     usage.check_file("--weights", weights)
     usage.check_file("--jittor-weights", jittor_weights)
     return args

@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from detr_common.errors import InputError
+from detr_common.options import check_model_options
 from detr_common.run import check_training_args
-from fixtures.shapes import check
 from parity import usage
 from parity.arguments import Json
 from parity.output import PROGRAM, Output, plain
@@ -91,7 +91,7 @@ def _training_args(context: typer.Context, weights: Path | None) -> argparse.Nam
         raise InputError("--eval, --resume, --start_epoch: leave them out; runs in --output_dir go on by themselves")
     usage.check_device(args.device)
     usage.check_file("--weights", weights)
-    check(args)
+    check_model_options(args)
     args.output_dir = ""
     check_training_args(args)
     args.eval_train = True

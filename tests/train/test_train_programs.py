@@ -136,6 +136,9 @@ def test_each_package_goes_on_with_and_evaluates_what_the_other_has_saved(shapes
     [
         (["--coco_path", "nowhere"], "--coco_path nowhere: no such folder"),
         (["--resume", "nowhere.pth"], "--resume nowhere.pth: no such file"),
+        (["--resume", str(ROOT)], "is not a file; name the checkpoint itself"),
+        (["--nheads", "3"], "--hidden_dim 32: must be a multiple of --nheads 3"),
+        (["--hidden_dim", "130", "--nheads", "5"], "--hidden_dim 130: must be a multiple of 4"),
         (["--eval"], "--eval: name the checkpoint"),
         (["--batch_size", "0"], "--batch_size 0: give 1 or more"),
         (["--image_size", "20"], "--image_size 20: give 64 or more"),
@@ -155,3 +158,22 @@ def test_a_checkpoint_of_another_configuration_is_refused(shapes: Path, tmp_path
     resumed = command("detr_pt", shapes, "--resume", str(tmp_path / "checkpoint.pth"), "--hidden_dim", "64")
     done = call(resumed)
     assert done.returncode == 2 and "does not fit the model" in done.stderr
+
+
+@pytest.mark.parametrize(("package", "suffix"), PACKAGES)
+def test_another_run_in_the_folder_is_left_alone(shapes: Path, tmp_path: Path, package: str, suffix: str) -> None:
+    train(package, shapes, "--output_dir", str(tmp_path), epochs=1)
+    checkpoint = tmp_path / f"checkpoint.{suffix}"
+    before = checkpoint.read_bytes(), (tmp_path / "log.txt").read_bytes()
+    weights = tmp_path.with_name(f"{tmp_path.name}.pkl")
+    weight_convert.write({"model": weight_convert.read(checkpoint)["model"]}, weights)
+    for more in ([], ["--resume", str(weights)]):
+        done = call(command(package, shapes, "--output_dir", str(tmp_path), *more))
+        assert done.returncode == 2 and f"{checkpoint.name} of another run" in done.stderr, done.stderr
+    assert (checkpoint.read_bytes(), (tmp_path / "log.txt").read_bytes()) == before
+    said = train(package, shapes, "--output_dir", str(tmp_path), "--resume", str(checkpoint), epochs=1).stdout
+    assert "all 1 epochs are over" in said
+    checkpoint.unlink()
+    (tmp_path / "log.txt").write_bytes(before[1] * 2)
+    done = call(command(package, shapes, "--output_dir", str(tmp_path)))
+    assert done.returncode == 2 and "log.txt of another run" in done.stderr, done.stderr
