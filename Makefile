@@ -41,7 +41,7 @@ RECIPE := --backbone resnet18 --trainable_backbone_layers 5 --pre_norm --hidden_
 convergence: setup
 	@test -d out/convergence/shapes || $(BIN)/python -m fixtures out/convergence/shapes --easy
 	$(BIN)/python -m parity train --coco_path out/convergence/shapes --output_dir out/convergence/runs $(RECIPE) \
-		--epochs 120 --eval_every 10 $(ARGS)
+		--epochs 100 --eval_every 10 $(ARGS)
 	$(BIN)/python -m parity converge --coco_path out/convergence/shapes --output_dir out/convergence/seeds $(RECIPE) \
 		--epochs 120 --eval_every 120 --seeds 5 --margin-ap 0.1 --margin-loss 0.2 --jobs 2 $(ARGS)
 
