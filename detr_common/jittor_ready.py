@@ -23,6 +23,8 @@ from detr_common.errors import InputError
 from detr_common.jittor_cache import check_cache, core_is_compiled
 from detr_common.jittor_paths import cache_directory, jittor_root
 
+CACHE_NAME = "parity"
+
 
 @dataclass(frozen=True)
 class Decision:
@@ -89,8 +91,10 @@ def _decide_cache_name() -> tuple[Decision, dict[str, str]]:
     if "cache_name" in os.environ:
         return Decision(os.environ["cache_name"], "cache_name was set by you"), {}
     # Jittor would ask git: an environment inside a checkout would be compiled anew for each branch.
-    return Decision("default", "one cache for every branch of the checkout around the environment"), {
-        "cache_name": "default"
+    # Of its own, since kernels are compiled by other commands here (jittor_headers): in one cache with plain Jittor's
+    # each would replace the other's.
+    return Decision(CACHE_NAME, "one cache for every branch of the checkout around the environment"), {
+        "cache_name": CACHE_NAME
     }
 
 

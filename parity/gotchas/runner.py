@@ -18,6 +18,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
+from detr_common import jittor_headers
 from detr_common.jittor_ready import ready
 from parity.gotchas.values import plain
 
@@ -37,6 +38,7 @@ def _jittor() -> tuple[Namespace, Callable[[Any], Any], Callable[[int], object]]
     import jittor as jt
     from jittor import nn
 
+    jittor_headers.use(jt)
     return {"jt": jt, "nn": nn}, lambda array: jt.array(array, dtype=str(array.dtype)), jt.set_global_seed
 
 

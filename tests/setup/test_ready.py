@@ -53,7 +53,7 @@ def test_sets_what_was_decided_and_imports_no_framework(python) -> None:
     said = json.loads(run.stdout)
     assert said["frameworks"] == []
     assert said["changed"]["log_silent"] == "1"
-    assert said["changed"]["cache_name"] == "default"
+    assert said["changed"]["cache_name"] == "parity"
     assert said["changed"]["FIX_TORCH_ERROR"] == "0"
     assert ("use_mkl" in said["changed"]) == (said["onednn"] == "missing")
     assert said["again"] < 0.001

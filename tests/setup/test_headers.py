@@ -1,0 +1,123 @@
+"""Kernels from headers that were compiled before: the same bits, and never a reason not to work."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from detr_common import jittor_headers
+
+# A kernel that nothing else here has: five dimensions, float64, three functions and a sum over two of them.
+KERNEL = """
+import hashlib, json, sys
+from detr_common.jittor_ready import ready
+ready()
+import jittor as jt, numpy as np
+from detr_common import jittor_headers
+used = jittor_headers.use(jt) if {use} else None
+jt.flags.auto_convert_64_to_32 = 0
+values = jt.array(np.linspace(-3.0, 3.0, 4320).reshape(4, 5, 6, 4, 9))
+found = (jt.tanh(values) * jt.exp(values) - jt.sigmoid(values)).sum((1, 4)).numpy()
+print(json.dumps(dict(used=used, dtype=str(found.dtype), sha=hashlib.sha256(found.tobytes()).hexdigest(),
+                      flags=jt.flags.cc_flags, python=jt.flags.python_path)))
+"""
+
+
+def _kernel(use: bool) -> dict[str, object]:
+    run = subprocess.run(
+        [sys.executable, "-c", KERNEL.format(use=use)],
+        env=os.environ | {"HOME": os.environ["REAL_HOME"]},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert run.returncode == 0, run.stderr[-2000:]
+    said: dict[str, object] = json.loads(run.stdout.splitlines()[-1])
+    return said
+
+
+def test_kernels_are_the_same_to_the_last_bit() -> None:
+    plain, quick = _kernel(use=False), _kernel(use=True)
+    assert plain["used"] is None and "kernel.h" not in str(plain["flags"])
+    if "cc_flags" not in os.environ and sys.platform == "linux":
+        assert quick["used"] is True and "kernel.h" in str(quick["flags"])
+    assert plain["dtype"] == quick["dtype"] == "float64"
+    assert plain["sha"] == quick["sha"]
+
+
+def _jittor(folder: Path, compiler: str = "g++", **more: object) -> SimpleNamespace:
+    flags = SimpleNamespace(
+        cc_path=compiler, cc_flags=f' -I"{folder}" -lnothing ', python_path=sys.executable, cache_path=str(folder)
+    )
+    return SimpleNamespace(flags=flags, compiler=SimpleNamespace(cc_type="g++"), **({"has_cuda": 0} | more))
+
+
+@pytest.fixture
+def headers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Headers of these names that compile in no time, below a path with a space."""
+    monkeypatch.delenv("cc_flags", raising=False)
+    folder = tmp_path / "a cache"
+    for name in ("var.h", "ops/op_register.h", "fused_op.h", "misc/cuda_flags.h"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("#pragma once\n")
+    return folder
+
+
+def test_prepared_once_and_taken_by_the_compiler(headers: Path) -> None:
+    first, second = _jittor(headers), _jittor(headers)
+    assert jittor_headers.use(first) and jittor_headers.use(first), "a second call changes nothing"
+    compiled = list(headers.rglob("*.gch"))
+    assert len(compiled) == 1
+    made = compiled[0].stat().st_mtime_ns
+    assert jittor_headers.use(second) and second.flags.cc_flags == first.flags.cc_flags
+    assert compiled[0].stat().st_mtime_ns == made, "compiled again"
+    source = headers / "kernel.cc"
+    source.write_text("int one() { return 1; }\n")
+    command = f'g++ {first.flags.cc_flags} -Winvalid-pch -Werror -H -c "{source}" -o "{headers / "kernel.o"}"'
+    run = subprocess.run(["sh", "-c", command], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert "! " in run.stderr and str(compiled[0]) in run.stderr, f"the compiled header was not used:\n{run.stderr}"
+
+
+def test_a_marked_source_still_goes_through_the_script(headers: Path, tmp_path: Path) -> None:
+    jittor = _jittor(headers)
+    assert jittor_headers.use(jittor)
+    script = tmp_path / "asm_tuner.py"
+    script.write_text("print('the script ran')")
+    marked, plain = tmp_path / "marked.cc", tmp_path / "plain.cc"
+    marked.write_text("// @begin\n")
+    plain.write_text("int one() { return 1; }\n")
+
+    def run(source: Path) -> str:
+        command = [jittor.flags.python_path, script, "--cc_path=echo", source, "-c"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    assert run(marked) == "the script ran\n"
+    assert run(plain) == f"{plain} -c\n"
+    other = subprocess.run([jittor.flags.python_path, "-c", "print(1 + 1)"], capture_output=True, text=True, check=True)
+    assert other.stdout == "2\n", "whatever else Jittor runs by this path"
+
+
+@pytest.mark.parametrize("why", ["compiler missing", "compiler fails", "cc_flags set", "CUDA", "clang", "no space"])
+def test_left_as_it_was_where_it_cannot_be_done(why: str, headers: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    jittor = _jittor(headers)
+    if why == "compiler missing":
+        jittor.flags.cc_path = str(headers / "nowhere")
+    elif why == "compiler fails":
+        (headers / "var.h").write_text("#error broken\n")
+    elif why == "cc_flags set":
+        monkeypatch.setenv("cc_flags", "-O1")
+    elif why == "CUDA":
+        jittor.has_cuda = 1
+    elif why == "clang":
+        jittor.compiler.cc_type = "clang"
+    else:
+        (headers / "headers").write_text("a file where a folder is needed")
+    before = dict(vars(jittor.flags))
+    assert not jittor_headers.use(jittor)
+    assert vars(jittor.flags) == before
+    assert not list(headers.rglob("*.gch*")) and not list(headers.rglob("*.part"))
