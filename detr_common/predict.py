@@ -133,19 +133,12 @@ def draw(image: Image.Image, found: Sequence[Detection], names: Mapping[int, str
     return picture
 
 
-def write(
-    args: argparse.Namespace, names: Mapping[int, str], found: Mapping[Path, Sequence[Detection]]
-) -> dict[Path, Path]:
-    """Write a picture of each photograph, and ``detections.json``; print what was found.
-
-    Returns:
-        The picture of each photograph.
-    """
-    pictures = {}
+def write(args: argparse.Namespace, names: Mapping[int, str], found: Mapping[Path, Sequence[Detection]]) -> None:
+    """Write a picture of each photograph, and ``detections.json``; print what was found."""
     for path, detections in found.items():
-        pictures[path] = args.output_dir / f"{path.stem}.png"
-        draw(open_photograph(path), detections, names).save(pictures[path])
-        print(f"{path}: {len(detections)} objects, {pictures[path]}")
+        picture = args.output_dir / f"{path.stem}.png"
+        draw(open_photograph(path), detections, names).save(picture)
+        print(f"{path}: {len(detections)} objects, {picture}")
         for one in detections:
             box = ", ".join(f"{side:.1f}" for side in one.box)
             print(f"  {names.get(one.label, f'category {one.label}')} {one.score:.3f} at ({box})")
@@ -155,4 +148,3 @@ def write(
         for one in detections
     ]
     (args.output_dir / RESULT).write_text(json.dumps(content, indent=1), encoding="utf8")
-    return pictures

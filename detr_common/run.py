@@ -189,14 +189,15 @@ class Meter:
     Args:
         title: what is done.
         steps: in the epoch.
+        done: of them, before a resumption.
         every: steps between two lines.
     """
 
-    def __init__(self, title: str, steps: int, every: int = 10) -> None:
+    def __init__(self, title: str, steps: int, done: int = 0, every: int = 10) -> None:
         self.title = title
         self.steps = steps
         self.every = every
-        self._done = 0
+        self._before = self._done = done
         self._begun = time.monotonic()
 
     def step(self, values: Mapping[str, float]) -> None:
@@ -204,7 +205,7 @@ class Meter:
         self._done += 1
         if self._done % self.every and self._done != self.steps:
             return
-        rate = self._done / max(time.monotonic() - self._begun, 1e-9)
+        rate = (self._done - self._before) / max(time.monotonic() - self._begun, 1e-9)
         left = (self.steps - self._done) / rate
         shown = "  ".join(
             f"{name} {values[name]:.4f}" for name in ("loss", "class_error", "grad_norm") if name in values

@@ -106,7 +106,7 @@ class Trainer:
     def train_epoch(self, batches: Loader, came: Sequence[int]) -> None:
         """Take the steps that are left of an epoch, until a signal comes."""
         first = self.means.count
-        meter = Meter(f"epoch {self.epoch}", len(batches.indices(self.epoch)) - first)
+        meter = Meter(f"epoch {self.epoch}", len(batches.indices(self.epoch)), first)
 
         def after_step(values: dict[str, float]) -> bool:
             if rank() == 0:
@@ -185,7 +185,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Returns:
-        The exit code: 0; 1 where the run diverged; 2 where an option, the data or a file cannot be used.
+        The exit code: 0, also where SIGTERM stopped the run and its checkpoint was written; 1 where the run diverged;
+        2 where an option, the data or a file cannot be used.
     """
     description = "Train DETR on photographs in COCO's format, go on with a run, or evaluate a checkpoint."
     parser = argparse.ArgumentParser("python -m detr_pt", description=description, parents=[get_training_parser()])

@@ -214,6 +214,8 @@ class Worker:
         advice = "python -m parity doctor tells what is wrong with the installation"
         if code == -signal.SIGKILL:
             advice = "probably out of memory; try a smaller --size, fewer images or a smaller model"
+        elif code == -signal.SIGTERM:
+            advice = "something ended it; run the same command again"
         last = ["It last said:", *said] if said else ["It said nothing."]
         return WorkerError("\n".join([f"{self.label}: the worker {how}; {advice}.", *last]))
 

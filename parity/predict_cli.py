@@ -11,11 +11,9 @@ import typer
 from PIL import Image, ImageDraw, ImageFont
 
 from detr_common import predict
-from detr_common.categories import COCO, read_names
 from detr_common.images import open_photograph
 from detr_common.options import default_args
 from detr_common.predict import Detection
-from detr_common.run import make_folder
 from parity import usage
 from parity.arguments import JittorWeights
 from parity.client import Worker
@@ -41,7 +39,8 @@ def predict_command(
 ) -> None:
     """Draw what both detectors find, side by side. Takes the options of the model as well.
 
-    Exit code 1 tells that they do not find the same objects.
+    Exit code 1 tells that they are not one detector: a score of any query, shown or not, or an object above the
+    threshold differs. Two models that were trained apart always differ.
     """
     usage.check_file("--weights", weights)
     usage.check_file("--jittor-weights", jittor_weights)
@@ -49,9 +48,7 @@ def predict_command(
     words += ["--threshold", str(threshold), *(["--names", str(names)] if names else [])]
     args = predict.parse([*words, *context.args], f"{PROGRAM} predict")
     usage.check_device(args.device)
-    predict.check(args)
-    make_folder(output_dir)
-    titles = read_names(names) if names else COCO
+    titles = predict.check(args)
     checkpoints = {REFERENCE: weights, PORT: jittor_weights or weights}
     found = {side: _find(side, args, checkpoints[side]) for side in checkpoints}
     console, alike = Output(), True

@@ -112,7 +112,7 @@ def _train(adapter: Adapter, request: dict[str, Any], emit: Any) -> None:
         def note(epoch: int, step: int, values: dict[str, float]) -> None:
             file.write(json.dumps({"epoch": epoch, "step": step, **values}) + "\n")
             file.flush()
-            emit(Entry(f"epoch{epoch}/step{step}", "training", "", np.array([values["loss"]])))
+            emit(Entry(f"epoch{epoch}/step{step}", "training", "", np.array([epoch, step])))
 
         adapter.train(args, request["twin"], note)
 

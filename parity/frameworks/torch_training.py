@@ -179,7 +179,14 @@ def choosing(named: Named, choices: Choices, dropout: tuple[int, int] | None = N
             return output
         return imposed(choices, label, module, *args)
 
-    handles = [module.register_forward_hook(chosen) for _, module in named if id(module) in names]
+    with answering(named, names, chosen):
+        yield
+
+
+@contextmanager
+def answering(named: Named, names: Mapping[int, str], answer: Any) -> Iterator[None]:
+    """Let ``answer`` replace what the modules of these identities return."""
+    handles = [module.register_forward_hook(answer) for _, module in named if id(module) in names]
     try:
         yield
     finally:
@@ -195,19 +202,15 @@ def dropped(x: Tensor, mask: Array, p: float) -> Tensor:
 @contextmanager
 def drawing(named: Named, masks: chance.Drawing) -> Iterator[None]:
     """Draw the masks of dropouts in pass after pass."""
+    names = {id(m): name for name, m in named if isinstance(m, nn.Dropout)}
 
     def drawn(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
         if not module.training or module.p == 0:
             return output
         return dropped(args[0], masks.mask(names[id(module)], tuple(args[0].shape), module.p), module.p)
 
-    names = {id(m): name for name, m in named if isinstance(m, nn.Dropout)}
-    handles = [module.register_forward_hook(drawn) for _, module in named if id(module) in names]
-    try:
+    with answering(named, names, drawn):
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def note_choice(choices: Choices, label: str, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:

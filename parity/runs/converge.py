@@ -5,14 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from detr_common.errors import InputError
 from parity.output import plain
-from parity.runs.curves import PORT, REFERENCE, Curves
+from parity.runs.curves import PORT, REFERENCE, Curves, final
 from parity.runs.equivalence import Equivalence, equivalence
-from parity.runs.training import RunProgress, TrainJob, final, train_all
+from parity.runs.training import RunProgress, TrainJob, prepare, train_all
 
 MARGINS = "margins.json"
 RESULT = "converge.json"
@@ -97,11 +98,15 @@ def converge(job: ConvergeJob, progress: RunProgress) -> ConvergeVerdict:
     for seed in range(job.args.seed, job.args.seed + job.seeds):
         args = argparse.Namespace(**{**vars(job.args), "seed": seed})
         one = TrainJob(args, job.out / f"seed{seed}", None, 1, job.jobs)
-        runs = train_all(one, lambda run, done, total, seed=seed: progress(f"seed {seed} {run}", done, total))  # type: ignore[misc]
+        runs = train_all(one, prepare(one), partial(_named, progress, f"seed {seed} "))
         ends[seed] = {name: end_of(run) for name, run in runs.items()}
     verdict = ConvergeVerdict(ends, _tests(job, ends, PORT), _tests(job, ends, TWIN))
     (job.out / RESULT).write_text(json.dumps(plain(verdict.as_dict()), indent=1), encoding="utf8")
     return verdict
+
+
+def _named(progress: RunProgress, prefix: str, run: str, done: int, total: int) -> None:
+    progress(prefix + run, done, total)
 
 
 def end_of(run: Curves) -> dict[str, float]:

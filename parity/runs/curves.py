@@ -68,6 +68,12 @@ def apart(values: Sequence[float], reference: Sequence[float]) -> list[float]:
     return [abs(a - b) / max(abs(b), 1e-12) for a, b in zip(values, reference, strict=True)]
 
 
+def final(values: Sequence[float], last: int = 5) -> float:
+    """Return the mean of the last epochs of a curve, which says more than the last alone."""
+    tail = list(values)[-last:]
+    return sum(tail) / len(tail)
+
+
 def envelope(twins: Sequence[Sequence[float]], floor: float = FLOOR) -> list[float]:
     """Return how far the twins have been from PyTorch's run up to each point, at least ``floor``.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,14 +49,27 @@ class TrainJob:
         return [REFERENCE, PORT, *(f"twin{number}" for number in range(1, self.twins + 1))]
 
 
-def prepare(job: TrainJob) -> Path:
-    """Make the folder of a job, or see that it is the folder of this very job; return the weights to begin with.
+@dataclass(frozen=True)
+class Start:
+    """What all runs of a job have in common.
+
+    Attributes:
+        weights: with which they begin.
+        steps: in an epoch.
+    """
+
+    weights: Path
+    steps: int
+
+
+def prepare(job: TrainJob) -> Start:
+    """Make the folder of a job, or see that it is the folder of this very job.
 
     Raises:
         InputError: the data or the options cannot be used, or the folder holds something else.
     """
-    for part in ("train", "val"):
-        build_dataset(part, plainly(job.args))
+    build_dataset("val", plainly(job.args))
+    steps = len(build_dataset("train", plainly(job.args))) // int(job.args.batch_size)
     plan = json.dumps({"args": vars(job.args), "weights": str(job.weights or "seeded")}, indent=1, sort_keys=True)
     there = job.out / PLAN
     if there.is_file():
@@ -67,25 +80,27 @@ def prepare(job: TrainJob) -> Path:
     else:
         job.out.mkdir(parents=True, exist_ok=True)
         there.write_text(plan, encoding="utf8")
-    if job.weights:
-        return job.weights
-    weights = job.out / WEIGHTS
-    if not weights.exists():
+    weights = job.weights or job.out / WEIGHTS
+    if not job.weights and not weights.exists():
         demo.write_seeded_checkpoint(job.args, weights)
-    return weights
+    return Start(weights, steps)
 
 
-def train_all(job: TrainJob, progress: RunProgress) -> dict[str, Curves]:
+def train_all(job: TrainJob, start: Start, progress: RunProgress) -> dict[str, Curves]:
     """Train in both frameworks and the twins; runs that were broken off go on, and those that are over are read.
 
+    Args:
+        job: what to train.
+        start: what ``prepare`` returned for it.
+        progress: told of the runs.
+
     Raises:
-        InputError: see ``prepare``, or a run diverged.
+        InputError: the options or the weights cannot be used, or a run diverged.
         WorkerError: a run died.
     """
-    weights = prepare(job)
     threads = max((os.cpu_count() or 1) // job.jobs, 1)
     with ThreadPoolExecutor(job.jobs) as pool:
-        waiting = [pool.submit(_train, job, name, weights, threads, progress) for name in job.names]
+        waiting = [pool.submit(_train, job, name, start, threads, progress) for name in job.names]
         try:
             for one in waiting:
                 one.result()
@@ -95,40 +110,27 @@ def train_all(job: TrainJob, progress: RunProgress) -> dict[str, Curves]:
     return {name: read_curves(job.out / name) for name in job.names}
 
 
-def _train(job: TrainJob, name: str, weights: Path, threads: int, progress: RunProgress) -> None:
+def _train(job: TrainJob, name: str, start: Start, threads: int, progress: RunProgress) -> None:
     framework = PORT if name == PORT else REFERENCE
     folder = job.out / name
     folder.mkdir(exist_ok=True)
     checkpoint = folder / f"checkpoint{SUFFIX[framework]}"
-    if checkpoint.exists() and len(_text(folder / LOG).splitlines()) >= job.args.epochs:
+    log = folder / LOG
+    if checkpoint.exists() and log.exists() and len(log.read_bytes().splitlines()) >= job.args.epochs:
         return
-    resume = checkpoint if checkpoint.exists() else weights
+    resume = checkpoint if checkpoint.exists() else start.weights
     args = {**vars(job.args), "output_dir": str(folder), "resume": str(resume)}
-    total = job.args.epochs * _steps_an_epoch(job.args)
+    total = job.args.epochs * start.steps
     with Worker(framework, threads=threads) as worker:
         worker.label = name
         worker.ready()
         worker.ask("train", {}, args=args, twin=int(name.removeprefix("twin")) if name.startswith("twin") else 0)
         done = 0
         for entry in worker.entries():
-            epoch, step = (int(part.lstrip("epochst")) for part in entry.name.split("/"))
-            done = epoch * (total // job.args.epochs) + step + 1
+            epoch, step = entry.array
+            done = int(epoch) * start.steps + int(step) + 1
             progress(name, done, total)
         if worker.failure:
             raise WorkerError(f"{name}: the run failed\n{worker.failure}")
     if done < total:
         raise WorkerError(f"{name}: ended after {done} of {total} steps; the same command goes on")
-
-
-def _steps_an_epoch(args: argparse.Namespace) -> int:
-    return len(build_dataset("train", plainly(args))) // int(args.batch_size)
-
-
-def _text(path: Path) -> str:
-    return path.read_text(encoding="utf8") if path.exists() else ""
-
-
-def final(values: Sequence[float], last: int = 5) -> float:
-    """Return the mean of the last epochs of a curve, which says more than the last alone."""
-    tail = list(values)[-last:]
-    return sum(tail) / len(tail)

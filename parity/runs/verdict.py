@@ -14,9 +14,9 @@ from detr_common.loader import Loader
 from parity.frameworks.base import Batch
 from parity.layers import LayersJob, LayersSession
 from parity.output import plain
-from parity.runs.curves import PORT, REFERENCE, Curves, Inside, inside
+from parity.runs.curves import PORT, REFERENCE, Curves, Inside, final, inside
 from parity.runs.figures import LOSSES, draw
-from parity.runs.training import RunProgress, TrainJob, final, prepare, train_all
+from parity.runs.training import RunProgress, TrainJob, prepare, train_all
 from parity.steps import StepsJob, compare_steps
 from parity.steps_verdict import StepsVerdict
 
@@ -111,16 +111,16 @@ def compare_training(job: TrainJob, first_steps: int, progress: RunProgress) -> 
         InputError: the data, the options, the weights or the folder cannot be used, or a run diverged.
         WorkerError: a run died.
     """
-    weights = prepare(job)
-    first = _first_steps(job, weights, first_steps, progress) if first_steps else None
-    runs = train_all(job, progress)
+    start = prepare(job)
+    first = _first_steps(job, start.weights, first_steps) if first_steps else None
+    runs = train_all(job, start, progress)
     curves = tuple(inside(runs, key) for key in LOSSES)
     verdict = TrainVerdict(first, curves, runs, tuple(draw(runs, job.out)))
     (job.out / VERDICT).write_text(json.dumps(plain(verdict.as_dict()), indent=1), encoding="utf8")
     return verdict
 
 
-def _first_steps(job: TrainJob, weights: Path, count: int, progress: RunProgress) -> StepsVerdict:
+def _first_steps(job: TrainJob, weights: Path, count: int) -> StepsVerdict:
     batches = first_batches(job, count)
     model = LayersJob(job.args, weights, batches[0].images)
     with LayersSession() as session:

@@ -13,10 +13,10 @@ from detr_common.errors import InputError
 from detr_common.options import training_args
 from fixtures.coco import EASY, write_coco
 from parity.runs.converge import ConvergeJob, ConvergeVerdict, converge
-from parity.runs.curves import FLOOR, STEPS, Curves, apart, envelope, inside, read_curves
+from parity.runs.curves import FLOOR, STEPS, Curves, apart, envelope, final, inside, read_curves
 from parity.runs.equivalence import equivalence
 from parity.runs.figures import LOSSES, draw
-from parity.runs.training import TrainJob, final, prepare, train_all
+from parity.runs.training import TrainJob, prepare, train_all
 from parity.runs.verdict import compare_training
 
 SMALL = {
@@ -131,7 +131,7 @@ def args_of(shapes: Path, **more: object) -> Namespace:
 def test_a_folder_is_of_one_job(shapes: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     first = prepare(TrainJob(args_of(shapes), out))
-    assert prepare(TrainJob(args_of(shapes), out)) == first and first.is_file()
+    assert prepare(TrainJob(args_of(shapes), out)) == first and first.weights.is_file()
     with pytest.raises(InputError, match="other options"):
         prepare(TrainJob(args_of(shapes, lr=1e-3), out))
     with pytest.raises(InputError, match="not an empty folder"):
@@ -161,10 +161,10 @@ def test_both_frameworks_train_alike_and_another_learning_rate_shows(shapes: Pat
     # With the same masks of dropouts and the same batches nothing but rounding is between them.
     assert max(verdict.curves[0].distances) < 1e-3
 
-    again = train_all(job, lambda *_: pytest.fail("a run that was over began again"))
+    again = train_all(job, prepare(job), lambda *_: pytest.fail("a run that was over began again"))
     assert again.keys() == verdict.runs.keys()
 
     faster = TrainJob(args_of(shapes, lr=1.2e-4, lr_backbone=1e-4, eval_train=True), tmp_path / "fast", twins=1, jobs=2)
-    other = train_all(faster, lambda *_: None)["jittor"]
+    other = train_all(faster, prepare(faster), lambda *_: None)["jittor"]
     assert not inside({**verdict.runs, "jittor": other}, "train_loss")
     assert final(other.of("train_loss")) != final(verdict.runs["jittor"].of("train_loss"))

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -34,9 +35,17 @@ def command(package: str, shapes: Path, out: Path, epochs: int, checkpoint: Path
     return [sys.executable, "-m", package, *MODEL, *data, *run, *resumed]
 
 
-def begin(arguments: list[str], **more: object) -> "subprocess.Popen[str]":
-    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    return subprocess.Popen(arguments, cwd=ROOT, **pipes, **more)  # type: ignore[call-overload, no-any-return]
+def begin(arguments: list[str], before: Callable[[], None] | None = None) -> "subprocess.Popen[str]":
+    """Start a program; ``before`` is called in its process first."""
+    return subprocess.Popen(
+        arguments,
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=before,
+    )
 
 
 def run_through(arguments: list[str]) -> str:
@@ -87,7 +96,7 @@ def test_a_full_disk_leaves_the_checkpoint_whole(shapes: Path, tmp_path: Path, p
         # No file may grow beyond half a checkpoint: to a program the same as a disk without room.
         resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, len(before) // 2))
 
-    with begin(command(package, shapes, tmp_path, 2, checkpoint), preexec_fn=full) as process:
+    with begin(command(package, shapes, tmp_path, 2, checkpoint), full) as process:
         output, _ = process.communicate()
     assert process.returncode == 2, output
     assert output.splitlines()[-1].startswith("error: ") and checkpoint.name in output.splitlines()[-1], output
