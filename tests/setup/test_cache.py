@@ -17,7 +17,7 @@ FIRST = "jit_utils_core.cpython-311-x86_64-linux-gnu.so"
 @pytest.fixture
 def cache(library: Path) -> Path:
     """A cache directory as Jittor fills it, in miniature."""
-    path = Path.home() / ".cache/jittor/jt1.3.11/g++12.2.0/py3.11.7/system/processor/7b6b/parity"
+    path = Path.home() / ".cache/jittor/jt1.3.11/g++12.2.0/py3.11.7/system/processor/7b6b/default"
     for name in (FIRST, CORE, "jit/kernel_op.so", "custom_ops/mkl.so", "obj_files/var.cc.o", "data.o"):
         file = path / name
         file.parent.mkdir(parents=True, exist_ok=True)
