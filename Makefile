@@ -5,10 +5,13 @@
 
 BIN := .venv/bin
 ARGS ?=
+# Files of tests that are run at a time, each on one processor.
+JOBS ?= 2
 
 help:
 	@echo 'make parity      set up everything, convert a DETR-R50 checkpoint and compare both detectors on a photograph'
 	@echo 'make test        set up everything and run the tests;     ARGS="tests/setup -k doctor" narrows them'
+	@echo '                 JOBS=4 make test                         runs four files of tests at a time instead of two'
 	@echo 'make test-slow   the tests that take minutes'
 	@echo 'make convergence  train both on drawn shapes until they find them all, then from several seeds: hours'
 	@echo 'make lint        ruff, mypy and the import contracts'
@@ -28,7 +31,7 @@ parity: setup
 	@$(BIN)/python -m parity demo $(ARGS)
 
 test: setup
-	$(BIN)/python -m pytest -q --durations=10 -m 'not slow' $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --durations=10 -n $(JOBS) --dist loadfile -m 'not slow' $(ARGS)
 
 test-slow: setup
 	$(BIN)/python -m pytest -q --durations=10 -m slow $(ARGS)

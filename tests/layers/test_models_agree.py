@@ -20,7 +20,7 @@ CONFIGURATIONS = {
 
 
 @pytest.mark.parametrize("name", CONFIGURATIONS)
-def test_every_module_agrees(lab: Any, name: str, record_property: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_module_agrees(lab: Any, name: str, record_property: Any) -> None:
     job = lab.job(size=160, **CONFIGURATIONS[name])
     assert len({image.shape for image in job.images}) == 2, "padding masks must matter"
     verdict = lab.session.compare(job)
@@ -29,8 +29,6 @@ def test_every_module_agrees(lab: Any, name: str, record_property: Any, capsys: 
         f"float32 ratio {verdict.worst_ratio:.2f}, single elements {verdict.worst_ratio_max:.2f}"
     )
     record_property("figures", figures)
-    with capsys.disabled():
-        print(f"\n  {figures}")
     assert verdict, f"{figures}; first: {verdict.first_divergence}"
     assert verdict.worst64 <= 1e-12
     assert verdict.worst_ratio <= 2
