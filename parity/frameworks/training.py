@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -14,6 +15,9 @@ from parity.capture import ROOT
 from parity.choices import Choices
 from parity.frameworks.base import CRITERION, Array, Batch, EmitEntry
 from parity.trace import Entry
+
+# Of a schedule that never drops no more than this is looked at, twice.
+_MOST_EPOCHS = 1000
 
 
 class Training(ABC):
@@ -76,6 +80,8 @@ class Training(ABC):
         choices = Choices.given_in(given)
         prefix = f"step{order['number']}/"
         if order["forced"]:
+            if order["number"] == 0:
+                emit(Entry(f"{prefix}rates", "schedule", "", self.planned_rates()))
             self.force(order, prefix, emit)
         else:
             with self.choosing(choices, (order["seed"], order["number"])):
@@ -95,15 +101,30 @@ class Training(ABC):
             self.emit_moments(prefix, emit)
         return choices.made
 
+    def planned_rates(self) -> Array:
+        """Return the learning rates of the groups over the epochs of two drops: a run of a few steps sees none."""
+        optimizer = self.optim.build_optimizer(self.model, self.args)
+        schedule = self.optim.build_scheduler(optimizer, self.args)
+        rows = []
+        with warnings.catch_warnings():  # PyTorch's, that no step was taken before
+            warnings.simplefilter("ignore")
+            for _ in range(2 * min(self.args.lr_drop, _MOST_EPOCHS) + 2):
+                rows.append([group["lr"] for group in optimizer.param_groups])
+                schedule.step()
+        return np.array(rows)
+
     def force(self, order: Mapping[str, Any], prefix: str, emit: EmitEntry) -> None:
         """Clip drawn gradients; then leave the optimizer the same ones, clipped alike on both sides.
 
-        So the optimizers are given the same numbers to the last digit.
+        So the optimizers are given the same numbers to the last digit. Every other step has gradients so small that
+        nothing is to be clipped.
         """
         drawn = {
             name: chance.gradient(order["seed"], order["number"], name, tuple(weight.shape))
             for name, weight in self.trained().items()
         }
+        if order["number"] % 2:
+            drawn = chance.clipped(drawn, self.args.clip_max_norm / 2)
         self.optim.set_gradients(self.optimizer, drawn)
         self.clip(prefix, emit)
         self.optim.set_gradients(self.optimizer, chance.clipped(drawn, self.args.clip_max_norm))

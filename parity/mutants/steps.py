@@ -125,6 +125,17 @@ def _clip_each(model: Module) -> None:
     _clip(clip)
 
 
+@fault("clip-enlarges")
+def _clip_enlarges(model: Module) -> None:
+    def clip(original: Callable[..., Any], optimizer: Any, max_norm: float) -> Any:
+        norm = original(optimizer, 0)
+        for value in optim.gradients(optimizer).values():
+            value.update(value * (constant(max_norm, value) / (norm.cast(value.dtype) + constant(1e-6, value))))
+        return norm
+
+    _clip(clip)
+
+
 @fault("clip-norm-two-percent-off")
 def _clip_norm_off(model: Module, size: float) -> None:
     def clip(original: Callable[..., Any], optimizer: Any, max_norm: float) -> Any:
@@ -189,6 +200,18 @@ def _schedule(change: Callable[[Any], None]) -> None:
 @fault("drop-one-late")
 def _drop_late(model: Module) -> None:
     _schedule(lambda schedule: setattr(schedule, "step_size", schedule.step_size + 1))
+
+
+@fault("drop-only-once")
+def _drop_once(model: Module) -> None:
+    def step(original: Callable[..., Any], schedule: Any) -> None:
+        kept = [group["lr"] for group in schedule.optimizer.param_groups]
+        original(schedule)
+        if schedule.last_epoch > schedule.step_size:
+            for group, rate in zip(schedule.optimizer.param_groups, kept, strict=True):
+                group["lr"] = rate
+
+    substitute(optim.StepLR, "step", step)
 
 
 @fault("drop-of-first-group")

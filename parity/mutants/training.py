@@ -97,7 +97,6 @@ GRADIENTS = (
     _gradients("bias-frozen", "class_embed", "a bias takes no gradient"),
 )
 
-_DROPPING: dict[str, object] = {"lr_drop": 1}
 _DROPOUT: dict[str, object] = {"dropout": 0.1}
 
 STEPS = (
@@ -113,6 +112,7 @@ STEPS = (
     _steps("backbone-not-updated", "optimizer", "the group of the backbone is forgotten"),
     _steps("clip-skipped", "clip_grad_norm", "gradients are not clipped"),
     _steps("clip-each-parameter", "clip_grad_norm", "each gradient is clipped on its own"),
+    _steps("clip-enlarges", "clip_grad_norm", "gradients below the norm are scaled up to it"),
     _steps("clip-each-group", "clip_grad_norm", "each group is clipped on its own"),
     _steps(
         "clip-norm-two-percent-off",
@@ -122,9 +122,10 @@ STEPS = (
     ),
     _steps("rates-exchanged", "schedule", "the learning rates of the two groups are exchanged"),
     _steps("backbone-at-full-rate", "schedule", "the backbone learns at the rate of the rest"),
-    _steps("drop-one-late", "schedule", "the rates drop an epoch late", options=_DROPPING),
-    _steps("drop-of-first-group", "schedule", "the rate of the backbone never drops", options=_DROPPING),
-    _steps("drop-to-half", "schedule", "the rates drop to half, not to a tenth", options=_DROPPING),
+    _steps("drop-one-late", "schedule", "the rates drop an epoch late"),
+    _steps("drop-only-once", "schedule", "the rates drop once, and never again"),
+    _steps("drop-of-first-group", "schedule", "the rate of the backbone never drops"),
+    _steps("drop-to-half", "schedule", "the rates drop to half, not to a tenth"),
     _steps(
         "gradients-not-cleared",
         "clip_grad_norm",
