@@ -117,11 +117,16 @@ class LayerNorm(nn.Module):
 
     def execute(self, x: Var) -> Var:
         """Normalise [..., E]."""
-        centred = x - x.mean(dim=-1, keepdims=True)
+        centred = x - self._mean(x)
         # Twice, since Jittor's mean of large values is off by several roundings more than PyTorch's.
-        centred = centred - centred.mean(dim=-1, keepdims=True)
-        variance = (centred * centred).mean(dim=-1, keepdims=True)
+        centred = centred - self._mean(centred)
+        variance = self._mean(centred * centred)
         return centred / (variance + constant(self.eps, x)).sqrt() * self.weight + self.bias
+
+    @staticmethod
+    def _mean(x: Var) -> Var:
+        """Return the mean over the last axis; the gradient of Jittor's own has the number rounded to float32."""
+        return x.sum(dim=-1, keepdims=True) / constant(float(x.shape[-1]), x)
 
 
 class Absolute(nn.Module):

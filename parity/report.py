@@ -73,9 +73,14 @@ def _figures(verdict: LayersVerdict) -> str:
         f"float64: worst error {verdict.worst64:.2g} of the tensor's {verdict.exact.of} "
         f"(bound {verdict.exact.bound:g})\n"
         f"float32: worst {ratio} times PyTorch's own error (bound {verdict.calibrated.factor:g}), "
-        f"single elements {single} (bound {verdict.calibrated.factor_max:g})"
+        f"single elements {single} (bound {verdict.calibrated.factor_max:g}{_of_few(verdict)})"
         + (f", 95 of 100 tensors {_ratio(verdict.typical_ratio)} (bound {most:g})" if math.isfinite(most) else "")
     )
+
+
+def _of_few(verdict: LayersVerdict) -> str:
+    bound = verdict.calibrated.bound_max(1)
+    return f", in small tensors {bound:g}" if bound > verdict.calibrated.factor_max else ""
 
 
 def _conclusion(verdict: LayersVerdict) -> str:

@@ -56,7 +56,7 @@ def layers(exact: Exact64, calibrated: Calibrated32) -> Rung:
     return Rung("layers", exact, calibrated, lambda module: not _of_criterion(module))
 
 
-LOSSES = Rung("losses", Exact64(), Calibrated32(), lambda module: _of_criterion(module), scalars=True)
+LOSSES = Rung("losses", Exact64(), Calibrated32(few_max=8), lambda module: _of_criterion(module), scalars=True)
 GRADIENTS = Rung(
     "gradients",
     Exact64(1e-11, by_norm=True),

@@ -17,6 +17,8 @@ from parity.mutants.kills import Ground, on_grounds
 _RUNGS = ("layers",) * 8 + ("losses",) * 6 + ("gradients",) * 4 + ("steps",) * 2
 
 CLASSES = 91
+# Pixels of a cell of the features.
+_STRIDE = 32
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,22 @@ def clean_case(number: int, seed: int = 0) -> CleanCase:
     if number % 10 == 0:
         options |= {"backbone": "resnet50", "dilation": bool(rng.integers(2))}
     size = int(rng.integers(48, 129))
-    return CleanCase(number, _RUNGS[number % len(_RUNGS)], options, size, _batch(rng, size))
+    batch = _batch(rng, size)
+    while not pads(batch):
+        size += 16
+        batch = _batch(rng, size)
+    return CleanCase(number, _RUNGS[number % len(_RUNGS)], options, size, batch)
+
+
+def pads(batch: Batch) -> bool:
+    """Whether padding reaches the mask of the features: where it does not, the rung of layers rightly refuses."""
+    for axis in (1, 2):
+        sides = [image.shape[axis] for image in batch.images]
+        longest = max(sides)
+        cells = -(-longest // _STRIDE)
+        if min(sides) <= (cells - 1) * longest // cells:  # the pixel that the last cell looks at
+            return True
+    return False
 
 
 def clean_results(cases: Iterable[CleanCase], folder: Path) -> Iterator[CleanResult]:

@@ -80,6 +80,7 @@ NAMES = (
     "gradient maximum",
     "gradient minimum",
     "gradient max over axis",
+    "gradient mean",
     "gradient relu",
     "gradient clamp",
     "gradient sigmoid",
@@ -122,4 +123,5 @@ NAIVE = (
     "gradient maximum",
     "gradient minimum",
     "gradient max over axis",
+    "gradient mean",
 )

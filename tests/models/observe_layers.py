@@ -98,4 +98,10 @@ def layer_norm(side: Torch) -> Arrays:
             values = (rng.standard_normal((64, 256)) + mean).astype(dtype)
             result[f"norm/{name}/{dtype}/x"] = values
             result[f"norm/{name}/{dtype}/y"] = side.numpy(layer(side.array(values)))
+    # No power of two: one over it is not the same in float32.
+    layer = side.module("layers").LayerNorm(96)
+    if side.name == "torch":
+        layer = layer.double()
+    x = side.leaf(rng.standard_normal((64, 96)))
+    result["norm/gradient"] = side.gradients((layer(x) * side.array(rng.standard_normal((64, 96)))).sum(), [x])[0]
     return result

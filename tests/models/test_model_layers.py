@@ -55,6 +55,12 @@ def test_gradient_of_dropout_follows_its_mask(observed: dict[str, Arrays], packa
     assert 0 < (y == 0).sum() < y.size
 
 
+def test_gradient_of_layer_norm_has_all_digits(observed: dict[str, Arrays]) -> None:
+    reference, port = (observed[package]["norm/gradient"] for package in PACKAGES)
+    assert reference.dtype == port.dtype == "float64"
+    np.testing.assert_allclose(port, reference, rtol=0, atol=1e-14 * np.abs(reference).max())
+
+
 def normalised(x: Array) -> Array:
     x = x.astype(np.longdouble)
     centred = x - x.mean(-1, keepdims=True)

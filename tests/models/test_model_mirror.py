@@ -27,6 +27,7 @@ EXTRAS = {
         "LayerNorm": "Jittor's own loses digits where the mean is large",
         "LayerNorm.__init__": "as above",
         "LayerNorm.execute": "as above",
+        "LayerNorm._mean": "the gradient of Jittor's own is right to eight digits only",
     },
     ("detr_jt", "backbone.py"): {"nearest": "Jittor cannot interpolate to a single cell"},
     ("detr_jt", "optimizer.py"): {
