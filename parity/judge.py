@@ -6,6 +6,7 @@ moved by one ulp. Either is PyTorch, and a single run may by luck be nearly exac
 
 from __future__ import annotations
 
+import math
 import operator
 import re
 from collections import deque
@@ -29,6 +30,8 @@ Measured = tuple[Extent | None, Error, tuple[Error, Error] | None]
 
 # Of as many calls one is not nearly exact by luck.
 _MANY = 4
+# So many numbers are as few as one.
+_TINY = 16
 
 
 class Judge:
@@ -102,20 +105,20 @@ class Judge:
         return lambda name: (self._order[name], judged[name].side == "both")
 
     def _pooled(self, judged: dict[str, Judgement]) -> dict[str, Judgement]:
-        """Judge single numbers by the reference's error over all calls of their kind, of every decoder layer.
+        """Judge one number or a few by the reference's error over all calls of their kind, of every decoder layer.
 
         One number may by luck be nearly exact in PyTorch and in its twin; the same loss of six layers is not. Where
-        there are few calls, as without auxiliary losses, single numbers of all kinds are taken together.
+        there are few calls, as without auxiliary losses, such numbers of all kinds are taken together.
         """
         kinds: dict[str, list[float]] = {}
         for name, judgement in judged.items():
-            if judgement.shape == () and judgement.floats is not None:
+            if math.prod(judgement.shape) <= _TINY and judgement.floats is not None:
                 kinds.setdefault(_kind(name), []).append(judgement.floats[1].relative)
 
         everything = [error for errors in kinds.values() for error in errors]
 
         def pool(name: str, judgement: Judgement) -> Judgement:
-            if judgement.shape != () or judgement.floats is None:
+            if math.prod(judgement.shape) > _TINY or judgement.floats is None:
                 return judgement
             port, reference = judgement.floats
             calls = kinds[_kind(name)]

@@ -52,7 +52,7 @@ class LayersJob:
     port_weights: Path | None = None
     mutant: str = ""
     exact: Exact64 = field(default_factory=Exact64)
-    calibrated: Calibrated32 = field(default_factory=lambda: Calibrated32(few_max=8))
+    calibrated: Calibrated32 = field(default_factory=lambda: Calibrated32(few=rungs.FEW, few_max=8))
     keep: Path | None = None
     show: str = ""
     inputs: dict[str, Any] = field(default_factory=dict)
