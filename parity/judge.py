@@ -30,8 +30,8 @@ Measured = tuple[Extent | None, Error, tuple[Error, Error] | None]
 
 # Of as many calls one is not nearly exact by luck.
 _MANY = 4
-# So many numbers are as few as one.
-_TINY = 16
+# So many numbers are as few as one: of the corners of a dozen pairs most are those of targets, which are exact.
+_TINY = 64
 
 
 class Judge:
