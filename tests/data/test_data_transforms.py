@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy import stats
 from torchvision.transforms import functional as F
 
 import fixtures
@@ -106,6 +107,35 @@ def test_draws_cover_what_upstream_draws_and_repeat() -> None:
     assert all(384 <= crop.width <= 600 and 384 <= crop.height <= 600 for crop in crops)
     assert min(crop.width for crop in crops) < 390 and max(crop.width for crop in crops) > 590
     assert {plan.longest for plan in plans} == {1333}
+
+
+def test_draws_are_even_and_independent_of_each_other() -> None:
+    plans = [transforms.draw(np.random.default_rng((1, i)), 640, 480) for i in range(4000)]
+    cropped = [plan for plan in plans if plan.crop is not None]
+    # 640 by 480 pixels become 800 by 600, of which every rectangle of a size may be kept.
+    wide = [plan.crop for plan in cropped if plan.crop is not None and plan.before_crop == 600]
+    for numbers in ([plan.size for plan in plans], [plan.before_crop for plan in cropped]):
+        assert stats.chisquare(np.unique(numbers, return_counts=True)[1]).pvalue > 1e-3
+    for numbers in (
+        [(crop.width - 384) / 217 for crop in wide],
+        [(crop.height - 384) / 217 for crop in wide],
+        [crop.left / (801 - crop.width) for crop in wide],
+        [crop.top / (601 - crop.height) for crop in wide if crop.height < 500],
+    ):
+        assert stats.kstest(numbers, "uniform").pvalue > 1e-3
+    for pairs in (
+        [(plan.flip, plan.crop is None) for plan in plans],
+        [(plan.flip, plan.size) for plan in plans],
+        [(plan.crop is None, plan.size) for plan in plans],
+        [(plan.flip, plan.before_crop) for plan in cropped],
+        [(plan.before_crop, plan.size) for plan in cropped],
+        [(crop.width > 492, crop.height > 492) for crop in wide],
+        [(crop.left < (801 - crop.width) / 2, crop.top < (601 - crop.height) / 2) for crop in wide],
+    ):
+        rows, columns = (np.unique(column, return_inverse=True)[1] for column in zip(*pairs, strict=True))
+        table = np.zeros((rows.max() + 1, columns.max() + 1))
+        np.add.at(table, (rows, columns), 1)
+        assert min(table.shape) > 1 and stats.chi2_contingency(table).pvalue > 1e-3
 
 
 def test_crops_of_small_photographs_stay_in_them() -> None:
