@@ -221,3 +221,34 @@ def test_kinds_are_told_apart_where_there_are_enough(calls: int, passes: list[bo
     workers: Any = {run: SimpleNamespace(modules=[], failure="", label=" ".join(run)) for run in RUNS}
     verdict = judge.verdict(workers, {})
     assert [bool(j) for j in verdict.judgements] == passes
+
+
+def test_a_single_number_that_is_wrong_in_float64_fails_however_near_in_float32() -> None:
+    judge = Judge(rungs.LOSSES)
+    for layer in range(6):
+        for run in RUNS:
+            wrong = 1e-9 if run[0] == PORT and layer == 3 else 0.0
+            value = np.full((), 2.0 * (1 + wrong), run[1].split("-")[0])
+            judge.take(run, Entry(f"loss/loss_ce_{layer}", "criterion", "", value))
+    workers: Any = {run: SimpleNamespace(modules=[], failure="", label=" ".join(run)) for run in RUNS}
+    verdict = judge.verdict(workers, {})
+    assert [bool(j) for j in verdict.judgements] == [True] * 3 + [False] + [True] * 2
+    assert verdict.first_divergence is not None and "float64 error" in verdict.first_divergence.problems[0]
+
+
+@pytest.mark.parametrize(("off", "passes"), [(5, True), (6, False)])
+def test_where_single_tensors_may_be_further_off_most_of_them_may_not(off: int, passes: bool) -> None:
+    """Of 100 tensors of 5000 numbers so many are 5 times as wrong as PyTorch: allowed to a few, not to 6 in 100."""
+    judge = Judge(rungs.layers(Exact64(), Calibrated32(factor=8, factor_max=16, most=3)))
+    truth = RNG.standard_normal(5000)
+    noise = 1e-5 * RNG.standard_normal(5000)
+    for number in range(100):
+        for run in RUNS:
+            factor = 0 if run[1] == "float64" else 5 if run[0] == PORT and number < off else 1
+            value = (truth + factor * noise).astype(run[1].split("-")[0])
+            judge.take(run, Entry(f"forward/m{number}", f"m{number}", "", value))
+    modules = [f"m{number}" for number in range(100)]
+    workers: Any = {run: SimpleNamespace(modules=modules, failure="", label=" ".join(run)) for run in RUNS}
+    verdict = judge.verdict(workers, {})
+    assert all(verdict.judgements) and bool(verdict) is passes
+    assert passes or "95 of 100" in verdict.reason
