@@ -11,8 +11,9 @@ import pytest
 
 from parity import rungs
 from parity.judge import Judge
-from parity.policy import Calibrated32, Exact64
+from parity.policy import Calibrated32, Exact64, Steps
 from parity.rungs import PORT, REFERENCE, RUNS
+from parity.steps_verdict import StepsVerdict
 from parity.trace import Entry
 from parity.verdict import LayersVerdict
 
@@ -252,3 +253,24 @@ def test_where_single_tensors_may_be_further_off_most_of_them_may_not(off: int, 
     verdict = judge.verdict(workers, {})
     assert all(verdict.judgements) and bool(verdict) is passes
     assert passes or "95 of 100" in verdict.reason
+
+
+@pytest.mark.parametrize(("size", "passes"), [(1e-14, True), (1e-9, False)])
+def test_a_gradient_counts_as_zero_only_far_below_what_flows_into_its_module(size: float, passes: bool) -> None:
+    """As that of a bias of keys, which is zero by symmetry: what is left of it is rounding."""
+    judge = Judge(rungs.GRADIENTS)
+    flowing = RNG.standard_normal(5000)
+    for name, truth in {"gradout/a": flowing, "grad/a.bias": size * flowing}.items():
+        for run in RUNS:
+            wrong = -1 if run == (PORT, "float64") and name == "grad/a.bias" else 1
+            judge.take(run, Entry(name, "a", "", (wrong * truth).astype(run[1].split("-")[0])))
+    workers: Any = {run: SimpleNamespace(modules=["a"], failure="", label=" ".join(run)) for run in RUNS}
+    verdict = judge.verdict(workers, {})
+    assert bool(verdict) is passes
+    assert [j.absolute for j in verdict.judgements] == [False, passes]
+
+
+def test_a_run_of_steps_that_compared_nothing_is_no_pass_beside_one_that_did() -> None:
+    whole = StepsVerdict((), (), (), {"forced": 9, "free": 9}, {}, (), Steps())
+    assert whole and not replace(whole, missing=("free",)) and not replace(whole, counts={})
+    assert "nothing was compared in the free run" in replace(whole, missing=("free",)).reason
