@@ -37,6 +37,21 @@ def check_images(images: Sequence[npt.NDArray[Any]]) -> None:
             )
 
 
+def gradients_told(norm: float, largest: Mapping[str, float]) -> str:
+    """Say which gradients make their common norm NaN or infinite.
+
+    Args:
+        norm: of all gradients together.
+        largest: largest absolute value of the gradient of each parameter by its name.
+    """
+    wrong = [name for name, value in largest.items() if not math.isfinite(value)]
+    if not wrong:
+        name = max(largest, key=largest.__getitem__)
+        return f"the norm of the gradients is {norm}; each is finite, the largest, of {name}, up to {largest[name]:.3g}"
+    shown = ", ".join(wrong[:5]) + (" ..." if len(wrong) > 5 else "")
+    return f"the norm of the gradients is {norm}; {len(wrong)} gradients are not finite: {shown}"
+
+
 def leaves(value: Any) -> Iterator[Any]:
     """Yield what stands in lists, tuples, dicts and nested tensors, however deep."""
     if isinstance(value, Mapping):

@@ -12,7 +12,7 @@ from jittor import Var, nn
 
 from detr_common.errors import NotFiniteError
 from detr_common.evaluate import detections_of
-from detr_common.finite import Watch, check_images, check_losses, told
+from detr_common.finite import Watch, check_images, check_losses, gradients_told, told
 from detr_common.jittor_ready import preserving_random_state
 from detr_common.run import Means, evaluation_of
 from detr_jt.criterion import total_loss
@@ -129,7 +129,7 @@ def train_step(
     if not math.isfinite(norm):
         _, _, total = forward(model, criterion, samples, targets)
         backward(optimizer, total)
-        raise NotFiniteError(gradients_told(optimizer, norm))
+        raise NotFiniteError(gradients_told(norm, largest_gradients(optimizer)))
     optimizer.step()
     # Left for later, the update would be run as one with what comes next, and round otherwise before a checkpoint.
     jt.sync_all()
@@ -189,11 +189,9 @@ def forward(
     return values, outputs, total
 
 
-def gradients_told(optimizer: AdamW, norm: float) -> str:
-    """Say which gradients are not finite."""
-    wrong = [name for name, value in gradients(optimizer).items() if not np.isfinite(value.numpy()).all()]
-    shown = ", ".join(wrong[:5]) + (" ..." if len(wrong) > 5 else "")
-    return f"the norm of the gradients is {norm}; {len(wrong)} gradients are not finite: {shown}"
+def largest_gradients(optimizer: AdamW) -> dict[str, float]:
+    """Return the largest absolute value of the gradient of each parameter by its name."""
+    return {name: float(np.abs(value.numpy()).max()) for name, value in gradients(optimizer).items()}
 
 
 def first_not_finite(model: nn.Module, samples: Sequence[Var]) -> str:

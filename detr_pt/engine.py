@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from detr_common.errors import NotFiniteError
 from detr_common.evaluate import detections_of
-from detr_common.finite import Watch, check_images, check_losses, told
+from detr_common.finite import Watch, check_images, check_losses, gradients_told, told
 from detr_common.run import Means, evaluation_of
 from detr_pt.criterion import total_loss
 from detr_pt.optimizer import AdamW, backward, clip_grad_norm, gradients
@@ -128,7 +128,7 @@ def train_step(
     if not math.isfinite(norm):
         _, _, total = forward(model, criterion, samples, targets)
         backward(optimizer, total)
-        raise NotFiniteError(gradients_told(optimizer, norm))
+        raise NotFiniteError(gradients_told(norm, largest_gradients(optimizer)))
     optimizer.step()
     return mean_over_processes({**losses, "grad_norm": norm})
 
@@ -183,11 +183,9 @@ def forward(
     return values, outputs, total
 
 
-def gradients_told(optimizer: AdamW, norm: float) -> str:
-    """Say which gradients are not finite."""
-    wrong = [name for name, value in gradients(optimizer).items() if not bool(torch.isfinite(value).all())]
-    shown = ", ".join(wrong[:5]) + (" ..." if len(wrong) > 5 else "")
-    return f"the norm of the gradients is {norm}; {len(wrong)} gradients are not finite: {shown}"
+def largest_gradients(optimizer: AdamW) -> dict[str, float]:
+    """Return the largest absolute value of the gradient of each parameter by its name."""
+    return {name: float(value.abs().max()) for name, value in gradients(optimizer).items()}
 
 
 def first_not_finite(model: nn.Module, samples: Sequence[Tensor]) -> str:
