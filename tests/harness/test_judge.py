@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +20,12 @@ from parity.verdict import LayersVerdict
 
 RNG = np.random.default_rng(0)
 VALUES = {name: RNG.standard_normal((4, 5)) for name in ("a", "b", "c")}
+
+
+def verdict_of(judge: Judge, modules: Collection[str] = ()) -> LayersVerdict:
+    """Return the verdict on what a judge was given, of models with the same modules."""
+    workers: Any = {r: SimpleNamespace(modules=modules, failure="", label=" ".join(r)) for r in RUNS}
+    return judge.verdict(workers, {})
 
 
 def run(
@@ -180,8 +187,7 @@ def test_a_scalar_that_jittor_holds_as_one_element_is_judged_and_its_failure_tol
                 (1,) if run[0] == PORT else (), 2.0 + (wrong if run[0] == PORT else 0.0), run[1].split("-")[0]
             )
             judge.take(run, Entry("loss/total", "criterion", "criterion.py:1", value))
-        workers: Any = {run: SimpleNamespace(modules=[], failure="", label=" ".join(run)) for run in RUNS}
-        verdict = judge.verdict(workers, {})
+        verdict = verdict_of(judge)
         assert bool(verdict) == (wrong == 0.0)
         assert wrong == 0.0 or "instead of 2" in verdict.judgements[0].worst
 
@@ -196,8 +202,7 @@ def judge_losses(port_error: float, reference_errors: tuple[float, ...]) -> Laye
                 off = reference_error if run[0] == REFERENCE else port_error if layer == 0 else 0.0
             value = np.full((), 2.0 * (1 + off), run[1].split("-")[0])
             judge.take(run, Entry(f"loss/loss_ce_{layer}", "criterion", "criterion.py:1", value))
-    workers: Any = {run: SimpleNamespace(modules=[], failure="", label=" ".join(run)) for run in RUNS}
-    return judge.verdict(workers, {})
+    return verdict_of(judge)
 
 
 def test_a_single_number_is_judged_by_its_kind_in_all_layers() -> None:
@@ -219,8 +224,7 @@ def test_kinds_are_told_apart_where_there_are_enough(calls: int, passes: list[bo
                 wrong = 0.0 if run[1] == "float64" else off if run[0] == REFERENCE else 5e-5
                 array = np.full((), 2.0 * (1 + wrong), run[1].split("-")[0])
                 judge.take(run, Entry(f"{name}_{number}", "criterion", "", array))
-    workers: Any = {run: SimpleNamespace(modules=[], failure="", label=" ".join(run)) for run in RUNS}
-    verdict = judge.verdict(workers, {})
+    verdict = verdict_of(judge)
     assert [bool(j) for j in verdict.judgements] == passes
 
 
@@ -231,8 +235,7 @@ def test_a_single_number_that_is_wrong_in_float64_fails_however_near_in_float32(
             wrong = 1e-9 if run[0] == PORT and layer == 3 else 0.0
             value = np.full((), 2.0 * (1 + wrong), run[1].split("-")[0])
             judge.take(run, Entry(f"loss/loss_ce_{layer}", "criterion", "", value))
-    workers: Any = {run: SimpleNamespace(modules=[], failure="", label=" ".join(run)) for run in RUNS}
-    verdict = judge.verdict(workers, {})
+    verdict = verdict_of(judge)
     assert [bool(j) for j in verdict.judgements] == [True] * 3 + [False] + [True] * 2
     assert verdict.first_divergence is not None and "float64 error" in verdict.first_divergence.problems[0]
 
@@ -249,8 +252,7 @@ def test_where_single_tensors_may_be_further_off_most_of_them_may_not(off: int, 
             value = (truth + factor * noise).astype(run[1].split("-")[0])
             judge.take(run, Entry(f"forward/m{number}", f"m{number}", "", value))
     modules = [f"m{number}" for number in range(100)]
-    workers: Any = {run: SimpleNamespace(modules=modules, failure="", label=" ".join(run)) for run in RUNS}
-    verdict = judge.verdict(workers, {})
+    verdict = verdict_of(judge, modules)
     assert all(verdict.judgements) and bool(verdict) is passes
     assert passes or "95 of 100" in verdict.reason
 
@@ -264,8 +266,7 @@ def test_a_gradient_counts_as_zero_only_far_below_what_flows_into_its_module(siz
         for run in RUNS:
             wrong = -1 if run == (PORT, "float64") and name == "grad/a.bias" else 1
             judge.take(run, Entry(name, "a", "", (wrong * truth).astype(run[1].split("-")[0])))
-    workers: Any = {run: SimpleNamespace(modules=["a"], failure="", label=" ".join(run)) for run in RUNS}
-    verdict = judge.verdict(workers, {})
+    verdict = verdict_of(judge, ["a"])
     assert bool(verdict) is passes
     assert [j.absolute for j in verdict.judgements] == [False, passes]
 
