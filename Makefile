@@ -14,7 +14,7 @@ help:
 	@echo '                 JOBS=4 make test                         runs four files of tests at a time instead of two'
 	@echo 'make test-slow   the tests that take minutes'
 	@echo 'make convergence train both on drawn shapes until they find them all, then from several seeds: hours'
-	@echo 'make photographs train both on photographs in COCO layout; COCO=FOLDER names them: hours'
+	@echo 'make photographs train both on photographs in the layout of COCO, in COCO=FOLDER: hours'
 	@echo 'make lint        ruff, mypy and the import contracts'
 	@echo 'make setup       only set up: .venv, all packages, and the core of Jittor compiled'
 	@echo 'make clean       remove what was built here, except .venv (for that: rm -r .venv)'
@@ -42,7 +42,6 @@ SMALL := --backbone resnet18 --trainable_backbone_layers 5 --pre_norm --hidden_d
 	--nheads 4 --dim_feedforward 512 --dropout 0 --image_size 96 --no_augmentation --batch_size 4 --lr 2e-4 \
 	--lr_backbone 1e-4 --num_workers 0
 SHAPES := --coco_path out/convergence/shapes $(SMALL) --num_queries 10 --num_classes 45
-COCO ?= ../shared/coco
 
 out/convergence/shapes: | setup
 	$(BIN)/python -m fixtures $@ --easy
@@ -53,6 +52,7 @@ convergence: setup | out/convergence/shapes
 		--eval_every 60 --seeds 5 --margin-ap 0.1 --margin-loss 0.2 --jobs 2 $(ARGS)
 
 photographs: setup
+	@test -d '$(COCO)' || { echo 'make photographs COCO=FOLDER: the folder that has train2017, val2017 and annotations'; exit 2; }
 	OMP_NUM_THREADS=1 $(BIN)/python -m parity train --coco_path '$(COCO)' --output_dir out/convergence/photographs $(SMALL) \
 		--num_queries 50 --epochs 150 --lr_drop 130 --eval_every 25 --twins 1 --jobs 2 $(ARGS)
 
