@@ -32,7 +32,7 @@ OutputDir = Annotated[
     Path, typer.Option("--output_dir", readable=False, metavar="DIR", help="Folder of all runs; those in it go on.")
 ]
 Weights = Annotated[
-    Path | None, typer.Option(readable=False, help="With which all runs begin. Default: seeded by --seed.")
+    Path | None, typer.Option(readable=False, help="With which all runs begin. Default: drawn by --seed.")
 ]
 Jobs = Annotated[int, typer.Option(min=1, help="Runs at a time; they share the processors.")]
 

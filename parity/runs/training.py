@@ -10,10 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import weight_convert
 from detr_common.coco import build_dataset
 from detr_common.errors import InputError
 from detr_common.run import LOG, plainly
-from parity import demo
+from fixtures.initial import initial_state_dict
 from parity.client import Worker, WorkerError
 from parity.runs.curves import PORT, REFERENCE, Curves, read_curves
 
@@ -32,7 +33,7 @@ class TrainJob:
     Attributes:
         args: options of the training programs.
         out: folder of all runs.
-        weights: with which all begin; None for the seeded checkpoint of the options.
+        weights: with which all begin; None for those of ``fixtures.initial_state_dict``.
         twins: runs of PyTorch from weights that are moved by one ulp.
         jobs: runs at a time; each computes with an equal share of the processors.
     """
@@ -70,7 +71,7 @@ def prepare(job: TrainJob) -> Start:
     """
     build_dataset("val", plainly(job.args))
     steps = len(build_dataset("train", plainly(job.args))) // int(job.args.batch_size)
-    plan = json.dumps({"args": vars(job.args), "weights": str(job.weights or "seeded")}, indent=1, sort_keys=True)
+    plan = json.dumps({"args": vars(job.args), "weights": str(job.weights or "initial")}, indent=1, sort_keys=True)
     there = job.out / PLAN
     if there.is_file():
         if there.read_text(encoding="utf8") != plan:
@@ -82,7 +83,7 @@ def prepare(job: TrainJob) -> Start:
         there.write_text(plan, encoding="utf8")
     weights = job.weights or job.out / WEIGHTS
     if not job.weights and not weights.exists():
-        demo.write_seeded_checkpoint(job.args, weights)
+        weight_convert.write({"model": initial_state_dict(job.args, job.args.seed)}, weights)
     return Start(weights, steps)
 
 
