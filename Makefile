@@ -39,7 +39,7 @@ test-slow: setup
 
 # All of the network is trained, from seeded weights, so that AP rises from 0.
 SMALL := --backbone resnet18 --trainable_backbone_layers 5 --pre_norm --hidden_dim 128 --enc_layers 3 --dec_layers 3 \
-	--nheads 4 --dim_feedforward 512 --dropout 0 --image_size 96 --no_augmentation --batch_size 4 --lr 2e-4 \
+	--nheads 4 --dim_feedforward 512 --dropout 0 --image_size 96 --no_augmentation --batch_size 4 --lr 1e-4 \
 	--lr_backbone 1e-4 --num_workers 0
 SHAPES := --coco_path out/convergence/shapes $(SMALL) --num_queries 10 --num_classes 45
 
@@ -47,9 +47,9 @@ out/convergence/shapes: | setup
 	$(BIN)/python -m fixtures $@ --easy
 
 convergence: setup | out/convergence/shapes
-	$(BIN)/python -m parity train --output_dir out/convergence/runs $(SHAPES) --epochs 160 --lr_drop 130 --eval_every 20 $(ARGS)
-	OMP_NUM_THREADS=1 $(BIN)/python -m parity converge --output_dir out/convergence/seeds $(SHAPES) --epochs 60 --lr_drop 50 \
-		--eval_every 60 --seeds 5 --margin-ap 0.1 --margin-loss 0.2 --jobs 2 $(ARGS)
+	$(BIN)/python -m parity train --output_dir out/convergence/runs $(SHAPES) --epochs 80 --lr_drop 65 --eval_every 20 $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m parity converge --output_dir out/convergence/seeds $(SHAPES) --epochs 40 --lr_drop 32 \
+		--eval_every 40 --seeds 5 --margin-ap 0.1 --margin-loss 0.2 --jobs 2 $(ARGS)
 
 photographs: setup
 	@test -d '$(COCO)' || { echo 'make photographs COCO=FOLDER: the folder that has train2017, val2017 and annotations'; exit 2; }

@@ -99,7 +99,7 @@ def train_all(job: TrainJob, start: Start, progress: RunProgress) -> dict[str, C
         InputError: the options or the weights cannot be used, or a run diverged.
         WorkerError: a run died.
     """
-    threads = max((os.cpu_count() or 1) // job.jobs, 1)
+    threads = max(processors() // job.jobs, 1)
     with ThreadPoolExecutor(job.jobs) as pool:
         waiting = [pool.submit(_train, job, name, start, threads, progress) for name in job.names]
         try:
@@ -109,6 +109,12 @@ def train_all(job: TrainJob, start: Start, progress: RunProgress) -> dict[str, C
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     return {name: read_curves(job.out / name) for name in job.names}
+
+
+def processors() -> int:
+    """Return how many processors this process may use, which may be fewer than the machine has."""
+    allowed = getattr(os, "sched_getaffinity", None)  # of Linux
+    return len(allowed(0)) if allowed else os.cpu_count() or 1
 
 
 def _train(job: TrainJob, name: str, start: Start, threads: int, progress: RunProgress) -> None:

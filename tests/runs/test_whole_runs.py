@@ -1,6 +1,7 @@
 """Whole runs: what is read of them, how they are judged, and that a port that learns otherwise is told."""
 
 import json
+import os
 from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from parity.runs.converge import ConvergeJob, ConvergeVerdict, converge
 from parity.runs.curves import FLOOR, STEPS, Curves, apart, envelope, final, inside, read_curves
 from parity.runs.equivalence import equivalence
 from parity.runs.figures import LOSSES, draw
-from parity.runs.training import TrainJob, prepare, train_all
+from parity.runs.training import TrainJob, prepare, processors, train_all
 from parity.runs.verdict import compare_training
 
 SMALL = {
@@ -168,3 +169,12 @@ def test_both_frameworks_train_alike_and_another_learning_rate_shows(shapes: Pat
     other = train_all(faster, prepare(faster), lambda *_: None)["jittor"]
     assert not inside({**verdict.runs, "jittor": other}, "train_loss")
     assert final(other.of("train_loss")) != final(verdict.runs["jittor"].of("train_loss"))
+
+
+def test_processors_that_are_forbidden_are_not_counted():
+    allowed = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(allowed)})
+        assert processors() == 1
+    finally:
+        os.sched_setaffinity(0, allowed)
