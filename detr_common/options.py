@@ -25,7 +25,9 @@ def get_args_parser() -> argparse.ArgumentParser:
     run = parser.add_argument_group("run")
     run.add_argument("--dataset_file", default="coco", choices=sorted(NUM_CLASSES), help="sets the number of classes")
     run.add_argument("--num_classes", type=int, help="classes without 'no object', if others: above every category id")
-    run.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    run.add_argument(
+        "--device", default="cpu", choices=("cpu", "cuda"), help="training and prediction take a GPU if there is one"
+    )
     run.add_argument("--dtype", default="float32", choices=("float32", "float64"), help="dtype of every float")
     run.add_argument("--seed", default=42, type=int)
     return parser

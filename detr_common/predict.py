@@ -57,13 +57,16 @@ def get_parser(prog: str) -> argparse.ArgumentParser:
     return parser
 
 
-def parse(argv: Sequence[str] | None, prog: str) -> argparse.Namespace:
+def parse(argv: Sequence[str] | None, prog: str, device: str = "cpu") -> argparse.Namespace:
     """Return the options; those of the model default to the ones that the checkpoint was trained with, if it says so.
+
+    ``device`` is used where none is named.
 
     Raises:
         InputError: the checkpoint cannot be read.
     """
     parser = get_parser(prog)
+    parser.set_defaults(device=device)
     args = parser.parse_args(argv)
     from weight_convert import read
 

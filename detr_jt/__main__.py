@@ -31,7 +31,7 @@ from detr_jt.checkpoint import load_weights, resume, save_checkpoint
 from detr_jt.detr import build_model
 from detr_jt.engine import evaluate, set_seed, train_one_epoch
 from detr_jt.optimizer import build_optimizer, build_scheduler, named_parameters
-from detr_jt.processes import gather, learner, rank, together, world_size
+from detr_jt.processes import available_device, gather, learner, rank, together, world_size
 
 SUFFIX = ".pkl"
 
@@ -190,6 +190,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     description = "Train DETR on photographs in COCO's format, go on with a run, or evaluate a checkpoint."
     parser = argparse.ArgumentParser("python -m detr_jt", description=description, parents=[get_training_parser()])
+    parser.set_defaults(device=available_device())
     args = parser.parse_args(argv)
     try:
         with together(args.device):

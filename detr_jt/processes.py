@@ -14,6 +14,11 @@ from detr_common.errors import InputError, report
 from detr_jt.layers import constant
 
 
+def available_device() -> str:
+    """Return "cuda" where the framework can use a GPU, "cpu" elsewhere."""
+    return "cuda" if jt.get_device_count() else "cpu"
+
+
 def joined() -> bool:
     """Whether there are others that this process has met."""
     return bool(jt.in_mpi)

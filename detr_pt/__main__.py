@@ -31,7 +31,7 @@ from detr_pt.checkpoint import load_weights, resume, save_checkpoint
 from detr_pt.detr import build_model
 from detr_pt.engine import evaluate, set_seed, train_one_epoch
 from detr_pt.optimizer import build_optimizer, build_scheduler, named_parameters
-from detr_pt.processes import gather, learner, rank, together, world_size
+from detr_pt.processes import available_device, gather, learner, rank, together, world_size
 
 SUFFIX = ".pth"
 
@@ -190,6 +190,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     description = "Train DETR on photographs in COCO's format, go on with a run, or evaluate a checkpoint."
     parser = argparse.ArgumentParser("python -m detr_pt", description=description, parents=[get_training_parser()])
+    parser.set_defaults(device=available_device())
     args = parser.parse_args(argv)
     try:
         with together(args.device):

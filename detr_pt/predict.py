@@ -11,6 +11,7 @@ from detr_common.errors import InputError, report
 from detr_pt.checkpoint import load_weights
 from detr_pt.detr import build_model
 from detr_pt.engine import set_training, to_samples
+from detr_pt.processes import available_device
 
 
 def run(args: argparse.Namespace) -> None:
@@ -41,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0, or 2 where something given cannot be used.
     """
     try:
-        run(common.parse(argv, "python -m detr_pt.predict"))
+        run(common.parse(argv, "python -m detr_pt.predict", available_device()))
     except InputError as error:
         return report(error)
     return 0

@@ -11,6 +11,11 @@ from torch import Tensor, distributed, nn
 from detr_common.errors import report
 
 
+def available_device() -> str:
+    """Return "cuda" where the framework can use a GPU, "cpu" elsewhere."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def joined() -> bool:
     """Whether there are others that this process has met."""
     return distributed.is_available() and distributed.is_initialized()
