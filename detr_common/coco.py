@@ -10,6 +10,7 @@ import numpy as np
 from detr_common.annotations import Annotations, read_annotations
 from detr_common.errors import InputError
 from detr_common.images import FloatArray, open_photograph
+from detr_common.masks import masks_of
 from detr_common.options import num_classes
 from detr_common.transforms import Target, apply, draw, for_evaluation, normalise, only
 
@@ -27,7 +28,8 @@ class CocoDetection:
 
     An item is a float32 image [3, H, W], normalised, and its target: ``boxes`` float32 [n, 4] as (cx, cy, w, h),
     fractions of the image; ``labels`` int64 [n], the category ids of the annotations; ``area`` float32 [n], pixels;
-    ``iscrowd`` int64 [n]; ``image_id`` int64 [1]; ``orig_size`` and ``size`` int64 [2] as (height, width).
+    ``iscrowd`` int64 [n]; ``image_id`` int64 [1]; ``orig_size`` and ``size`` int64 [2] as (height, width); with
+    ``masks`` also ``masks`` bool [n, H, W].
 
     Args:
         folder: of the photographs.
@@ -35,17 +37,27 @@ class CocoDetection:
         train: whether they are augmented, by draws that depend on seed, epoch and id alone.
         scale: by which the published sizes are multiplied.
         seed: of the draws.
+        masks: whether targets have masks.
 
     Attributes:
         epoch: of the draws; see ``set_epoch``.
     """
 
-    def __init__(self, folder: Path, annotations: Annotations, train: bool, scale: float = 1.0, seed: int = 0) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        annotations: Annotations,
+        train: bool,
+        scale: float = 1.0,
+        seed: int = 0,
+        masks: bool = False,
+    ) -> None:
         self.folder = folder
         self.annotations = annotations
         self.train = train
         self.scale = scale
         self.seed = seed
+        self.masks = masks
         self.epoch = 0
 
     def __len__(self) -> int:
@@ -65,7 +77,7 @@ class CocoDetection:
                 f"{self.folder / entry['file_name']}: is {image.width}x{image.height} pixels, but its annotations "
                 f"(image id {entry['id']}) are for {entry['width']}x{entry['height']}"
             )
-        target = in_pixels(entry, self.annotations.of_image(entry["id"]))
+        target = in_pixels(entry, self.annotations.of_image(entry["id"]), self.masks)
         if self.train:
             rng = np.random.default_rng((self.seed, self.epoch, int(entry["id"])))
             augmentation = draw(rng, image.width, image.height, self.scale)
@@ -78,7 +90,7 @@ class CocoDetection:
         self.epoch = epoch
 
 
-def in_pixels(image: Mapping[str, Any], objects: list[dict[str, Any]]) -> Target:
+def in_pixels(image: Mapping[str, Any], objects: list[dict[str, Any]], masks: bool = False) -> Target:
     """Turn annotations into a target, boxes as (x0, y0, x1, y1) in pixels.
 
     Crowds are left out, boxes are cut at the border, and those without width or height are left out.
@@ -86,6 +98,10 @@ def in_pixels(image: Mapping[str, Any], objects: list[dict[str, Any]]) -> Target
     Args:
         image: ``id``, ``width`` and ``height``.
         objects: its annotations, ``bbox`` as [x, y, width, height] in pixels.
+        masks: whether the target has masks, of ``segmentation``.
+
+    Raises:
+        InputError: an outline gives no mask; see ``detr_common.masks``.
     """
     height, width = image["height"], image["width"]
     single = [one for one in objects if not one.get("iscrowd", 0)]
@@ -102,6 +118,8 @@ def in_pixels(image: Mapping[str, Any], objects: list[dict[str, Any]]) -> Target
         "orig_size": np.array([height, width], np.int64),
         "size": np.array([height, width], np.int64),
     }
+    if masks:
+        target["masks"] = masks_of(single, height, width)
     return only(target, (boxes[:, 3] > boxes[:, 1]) & (boxes[:, 2] > boxes[:, 0]))
 
 

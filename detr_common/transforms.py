@@ -1,10 +1,10 @@
-"""Augmentation of photographs and their boxes as DETR has it (Carion et al. 2020, section 4), on PIL and NumPy.
+"""Augmentation of photographs, their boxes and masks as DETR has it (Carion et al. 2020, section 4), on PIL and NumPy.
 
 Boxes are (x0, y0, x1, y1) in pixels until ``normalise``. All arithmetic is in float32, in the order of the published
 code, so that the numbers are those that it trains on.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from detr_common import masks as outlines
 from detr_common.images import FloatArray, target_size, to_array
 
 Target = dict[str, npt.NDArray[Any]]
@@ -22,7 +23,7 @@ CROP_SCALES = (400, 500, 600)
 CROP_SIDES = (384, 600)
 LONGEST = 1333
 # What an entry for each object is, so that it is dropped with the object.
-PER_OBJECT = ("boxes", "labels", "area", "iscrowd")
+PER_OBJECT = ("boxes", "labels", "area", "iscrowd", "masks")
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,8 @@ def flip(image: Image.Image, target: Target) -> tuple[Image.Image, Target]:
     """Exchange left and right."""
     boxes = target["boxes"][:, [2, 1, 0, 3]] * np.array([-1, 1, -1, 1], np.float32)
     boxes = boxes + np.array([image.width, 0, image.width, 0], np.float32)
-    return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT), {**target, "boxes": boxes}
+    flipped = {**target, "boxes": boxes, **_masks(target, outlines.flip)}
+    return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT), flipped
 
 
 def resize(image: Image.Image, target: Target, size: int, longest: int | None = None) -> tuple[Image.Image, Target]:
@@ -124,7 +126,7 @@ def resize_target(target: Target, before: tuple[int, int], after: tuple[int, int
         "area": target["area"] * np.float32(columns * rows),
         "size": np.array(after[::-1], np.int64),
     }
-    return {**target, **changed}
+    return {**target, **changed, **_masks(target, lambda masks: outlines.resize(masks, after[1], after[0]))}
 
 
 def crop(image: Image.Image, target: Target, region: Region) -> tuple[Image.Image, Target]:
@@ -134,6 +136,7 @@ def crop(image: Image.Image, target: Target, region: Region) -> tuple[Image.Imag
     boxes = np.minimum(moved, np.array([width, height, width, height], np.float32)).clip(0)
     sides = boxes[:, 2:] - boxes[:, :2]
     cut: Target = {"boxes": boxes, "area": sides.prod(axis=1), "size": np.array([height, width], np.int64)}
+    cut |= _masks(target, lambda masks: outlines.crop(masks, top, left, height, width))
     return image.crop((left, top, left + width, top + height)), only({**target, **cut}, (sides > 0).all(axis=1))
 
 
@@ -152,6 +155,10 @@ def normalise_target(target: Target, width: int, height: int) -> Target:
 def only(target: Target, kept: npt.NDArray[np.bool_] | Sequence[bool]) -> Target:
     """Return a target without the objects that are not ``kept``."""
     return {name: value[kept] if name in PER_OBJECT else value for name, value in target.items()}
+
+
+def _masks(target: Target, change: Callable[[outlines.Masks], outlines.Masks]) -> Target:
+    return {"masks": change(target["masks"])} if "masks" in target else {}
 
 
 def _scaled(pixels: int, scale: float) -> int:

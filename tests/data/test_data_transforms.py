@@ -27,6 +27,7 @@ def target(image: Image.Image) -> Target:
         "image_id": np.array([7]),
         "orig_size": np.array([image.height, image.width]),
         "size": np.array([image.height, image.width]),
+        "masks": np.random.default_rng(3).random((count, image.height, image.width)) < 0.3,
     }
 
 
@@ -44,6 +45,7 @@ def with_torchvision(
         image = F.hflip(image)
         turned = there["boxes"][:, [2, 1, 0, 3]] * torch.as_tensor([-1, 1, -1, 1])
         there["boxes"] = turned + torch.as_tensor([image.width, 0, image.width, 0])
+        there["masks"] = there["masks"].flip(-1)
     if plan.crop is not None and plan.before_crop is not None:
         image, there = resized(image, there, plan.before_crop, None)
         image, there = cropped(image, there, plan.crop)
@@ -67,6 +69,8 @@ def resized(image, there, size, longest):
     there["boxes"] = there["boxes"] * torch.as_tensor([columns, rows, columns, rows])
     there["area"] = there["area"] * (columns * rows)
     there["size"] = torch.tensor([image.height, image.width])
+    masks = there["masks"][:, None].float()
+    there["masks"] = torch.nn.functional.interpolate(masks, (image.height, image.width), mode="nearest")[:, 0] > 0.5
     return image, there
 
 
@@ -78,7 +82,9 @@ def cropped(image, there, region: Region):
     kept = (corners[:, 1] > corners[:, 0]).all(dim=1)
     there = {**there, "boxes": corners.reshape(-1, 4), "area": (corners[:, 1] - corners[:, 0]).prod(dim=1)}
     there["size"] = torch.tensor([region.height, region.width])
-    return image, {k: v[kept] if k in ("boxes", "labels", "area", "iscrowd") else v for k, v in there.items()}
+    there["masks"] = F.crop(there["masks"], region.top, region.left, region.height, region.width)
+    per_object = ("boxes", "labels", "area", "iscrowd", "masks")
+    return image, {k: v[kept] if k in per_object else v for k, v in there.items()}
 
 
 @pytest.mark.parametrize("number", range(24))
