@@ -64,8 +64,12 @@ def _lines(path: Path) -> list[dict[str, Any]]:
 
 
 def apart(values: Sequence[float], reference: Sequence[float]) -> list[float]:
-    """Return how far a curve is from another, at each point as a fraction of the other."""
-    return [abs(a - b) / max(abs(b), 1e-12) for a, b in zip(values, reference, strict=True)]
+    """Return how far a curve is from another, at each point as a fraction of the other.
+
+    A hundredth of the other's largest value stands for what is less, so that an error of 0 can be compared with.
+    """
+    least = max(max(map(abs, reference), default=0.0) / 100, 1e-12)
+    return [abs(a - b) / max(abs(b), least) for a, b in zip(values, reference, strict=True)]
 
 
 def final(values: Sequence[float], last: int = 5) -> float:
@@ -97,20 +101,28 @@ class Inside:
         distances: of the port from PyTorch's run.
         envelope: of the twins.
         factor: up to which multiple of the envelope counts as inside.
+        twins: the largest multiple of each twin in the envelope of the others; not judged, but what to read ``worst``
+            beside.
     """
 
     key: str
     distances: tuple[float, ...]
     envelope: tuple[float, ...]
     factor: float
+    twins: tuple[float, ...] = ()
 
     @property
     def worst(self) -> float:
         """The largest multiple of the envelope."""
-        return max((d / e for d, e in zip(self.distances, self.envelope, strict=True)), default=0.0)
+        return multiple(self.distances, self.envelope)
 
     def __bool__(self) -> bool:
         return bool(self.distances) and self.worst <= self.factor
+
+
+def multiple(distances: Sequence[float], around: Sequence[float]) -> float:
+    """Return the largest multiple of an envelope that a curve's distances are."""
+    return max((d / e for d, e in zip(distances, around, strict=True)), default=0.0)
 
 
 def inside(runs: Mapping[str, Curves], key: str, factor: float = 2.0) -> Inside:
@@ -129,4 +141,6 @@ def inside(runs: Mapping[str, Curves], key: str, factor: float = 2.0) -> Inside:
         raise InputError(f"runs of {lengths} epochs cannot be compared; a run of each framework and a twin are needed")
     reference = runs[REFERENCE].of(key)
     twins = [apart(run.of(key), reference) for name, run in runs.items() if name not in (REFERENCE, PORT)]
-    return Inside(key, tuple(apart(runs[PORT].of(key), reference)), tuple(envelope(twins)), factor)
+    others = [[twin for j, twin in enumerate(twins) if j != i] for i in range(len(twins))] if len(twins) > 1 else []
+    among = tuple(multiple(twin, envelope(rest)) for twin, rest in zip(twins, others, strict=False))
+    return Inside(key, tuple(apart(runs[PORT].of(key), reference)), tuple(envelope(twins)), factor, among)

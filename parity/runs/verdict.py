@@ -67,7 +67,7 @@ class TrainVerdict:
             mark = "·" if number else "✓" if curve else "✗"
             lines.append(
                 f"  {mark} {curve.key}: at most {curve.worst:.2f} times the envelope of the twins, "
-                f"{max(curve.distances):.2g} away"
+                f"{max(curve.distances):.2g} away{_among(curve)}"
             )
         for name, ends in self.ends().items():
             shown = "  ".join(f"{key} {value:.4f}" for key, value in ends.items())
@@ -91,12 +91,19 @@ class TrainVerdict:
                     "factor": curve.factor,
                     "distances": list(curve.distances),
                     "envelope": list(curve.envelope),
+                    "twins": list(curve.twins),
                 }
                 for curve in self.curves
             ],
             "ends": self.ends(),
             "pictures": [path.name for path in self.pictures],
         }
+
+
+def _among(curve: Inside) -> str:
+    if not curve.twins:
+        return ""
+    return f"; each twin in the envelope of the others {min(curve.twins):.2f} to {max(curve.twins):.2f}"
 
 
 def compare_training(job: TrainJob, first_steps: int, progress: RunProgress) -> TrainVerdict:

@@ -49,6 +49,21 @@ def test_envelope_is_the_largest_distance_so_far() -> None:
     assert envelope([[0, 0.1, 0], [0, 0, 0.05]], 0.01) == [0.01, 0.1, 0.1]
 
 
+def test_distance_from_nothing_is_a_fraction_of_the_largest_value() -> None:
+    assert apart([50, 1, 0.5], [50, 0, 0]) == [0, 2, 1]
+    assert apart([0, 0], [0, 0]) == [0, 0]
+
+
+def test_each_twin_is_shown_in_the_envelope_of_the_others() -> None:
+    runs = runs_of([8, 4.05, 2])
+    # Two twins: one has been no further than the floor, the other a fortieth away.
+    assert inside(runs, "train_loss").twins == (pytest.approx(0.025 / FLOOR), 0)
+    runs["twin2"] = run_of([8, 4.2, 2])
+    assert inside(runs, "train_loss").twins == (pytest.approx(0.5), pytest.approx(2))
+    del runs["twin2"]
+    assert inside(runs, "train_loss").twins == ()
+
+
 def test_a_curve_in_the_envelope_passes_and_one_beyond_fails() -> None:
     assert inside(runs_of([8, 4.15, 1.95]), "train_loss")
     beyond = inside(runs_of([8, 4.25, 2]), "train_loss")
