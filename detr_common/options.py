@@ -78,6 +78,7 @@ def _add_transformer(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--nheads", default=8, type=int)
     group.add_argument("--num_queries", default=100, type=int)
     group.add_argument("--pre_norm", action="store_true")
+    group.add_argument("--masks", action="store_true", help="tell the pixels of each object too")
     group.add_argument("--no_aux_loss", dest="aux_loss", action="store_false", help="last decoder layer's output only")
 
 
@@ -85,6 +86,8 @@ def _add_loss(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--set_cost_class", default=1, type=float, help="class probability in the matching cost")
     group.add_argument("--set_cost_bbox", default=5, type=float, help="L1 distance of boxes in the matching cost")
     group.add_argument("--set_cost_giou", default=2, type=float, help="generalized IoU in the matching cost")
+    group.add_argument("--mask_loss_coef", default=1, type=float)
+    group.add_argument("--dice_loss_coef", default=1, type=float)
     group.add_argument("--bbox_loss_coef", default=5, type=float)
     group.add_argument("--giou_loss_coef", default=2, type=float)
     group.add_argument("--eos_coef", default=0.1, type=float, help='weight of the class "no object"')
@@ -117,6 +120,8 @@ def check_model_options(args: argparse.Namespace) -> None:
     ):
         if getattr(args, name) < least:
             raise InputError(f"--{name} {getattr(args, name)}: must be at least {least}")
+    if args.masks:
+        check_mask_options(args)
     if args.hidden_dim % args.nheads:
         raise InputError(f"--hidden_dim {args.hidden_dim}: must be a multiple of --nheads {args.nheads}")
     if args.hidden_dim % 2:
@@ -125,6 +130,18 @@ def check_model_options(args: argparse.Namespace) -> None:
         raise InputError(
             f"--hidden_dim {args.hidden_dim}: must be a multiple of 4, sines and cosines for rows and for columns"
         )
+
+
+def check_mask_options(args: argparse.Namespace) -> None:
+    """Refuse options that no mask head can be built from; its channels are normalised in eight groups.
+
+    Raises:
+        InputError: the first such option, and what it should be.
+    """
+    if args.hidden_dim % 128:
+        raise InputError(f"--hidden_dim {args.hidden_dim}: must be a multiple of 128 with --masks")
+    if args.nheads % 8:
+        raise InputError(f"--nheads {args.nheads}: must be a multiple of 8 with --masks")
 
 
 def num_classes(args: argparse.Namespace) -> int:

@@ -62,6 +62,25 @@ def check_targets(labels: Sequence[Array], boxes: Sequence[Array], images: int, 
         )
 
 
+def check_masks(shapes: Sequence[tuple[int, ...] | None], counts: Sequence[int]) -> None:
+    """Check that the targets of a batch have masks.
+
+    Args:
+        shapes: of the masks of each image; None where there are none.
+        counts: objects of each image.
+
+    Raises:
+        InputError: an image has no masks, or not one, [H, W], for each object.
+    """
+    for image, (shape, count) in enumerate(zip(shapes, counts, strict=True)):
+        if shape is None:
+            raise InputError(f"targets: image {image} has no masks; a detector of masks learns from them")
+        if len(shape) != 3 or shape[0] != count or 0 in shape[1:]:
+            raise InputError(
+                f"targets: image {image} has masks {list(shape)}; for {count} objects they are [{count}, H, W]"
+            )
+
+
 def check_predictions(logits: Array, boxes: Array) -> None:
     """Check that predictions can be matched.
 

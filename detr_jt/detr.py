@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import jittor as jt
 from jittor import Var, nn
@@ -13,7 +14,24 @@ from detr_jt.criterion import SetCriterion, build_criterion
 from detr_jt.layers import MLP, Conv2d
 from detr_jt.nested_tensor import NestedTensor, as_nested_tensor
 from detr_jt.postprocess import PostProcess
+from detr_jt.segmentation import DETRsegm
 from detr_jt.transformer import Transformer, build_transformer
+
+
+class Encoded(NamedTuple):
+    """What a batch becomes before the heads.
+
+    Attributes:
+        features: maps of the backbone, the coarsest last.
+        src: the last, projected, [B, E, H, W].
+        hs: decoder outputs, [layers, B, Q, E].
+        memory: encoder output, [B, E, H, W].
+    """
+
+    features: list[NestedTensor]
+    src: Var
+    hs: Var
+    memory: Var
 
 
 class DETR(nn.Module):
@@ -36,7 +54,7 @@ class DETR(nn.Module):
         self.class_embed = nn.Linear(hidden_dim, num_classes + 1)
         self.bbox_embed = MLP(hidden_dim, hidden_dim, 4, 3)
         self.query_embed = nn.Embedding(num_queries, hidden_dim)
-        self.input_proj = Conv2d(backbone.num_channels, hidden_dim, kernel_size=1)
+        self.input_proj = Conv2d(backbone.num_channels[-1], hidden_dim, kernel_size=1)
         self.backbone = backbone
         self.aux_loss = aux_loss
 
@@ -50,11 +68,19 @@ class DETR(nn.Module):
             ``pred_logits`` [B, Q, num_classes + 1]; ``pred_boxes`` [B, Q, 4] as (cx, cy, w, h), fractions of the
             unpadded image; with ``aux_loss`` ``aux_outputs``, the same two for each earlier decoder layer.
         """
-        samples = as_nested_tensor(samples)
+        return self.predict(self.encode(as_nested_tensor(samples)).hs)
+
+    def encode(self, samples: NestedTensor) -> Encoded:
+        """Run backbone and transformer on a padded batch."""
         dtype = str(self.query_embed.weight.dtype)
         features, pos = self.backbone(NestedTensor(samples.tensors.cast(dtype), samples.mask))
-        src, mask = features.decompose()
-        hs, _ = self.transformer(self.input_proj(src), mask, self.query_embed.weight, pos)
+        src, mask = features[-1].decompose()
+        src = self.input_proj(src)
+        hs, memory = self.transformer(src, mask, self.query_embed.weight, pos)
+        return Encoded(features, src, hs, memory)
+
+    def predict(self, hs: Var) -> dict[str, Var | list[dict[str, Var]]]:
+        """Turn decoder outputs [layers, B, Q, E] into what the detector returns."""
         logits = self.class_embed(hs)
         boxes = self.bbox_embed(hs).sigmoid()
         out = {"pred_logits": logits[-1], "pred_boxes": boxes[-1]}
@@ -64,7 +90,7 @@ class DETR(nn.Module):
         return out
 
 
-def build_model(args: argparse.Namespace) -> tuple[DETR, SetCriterion, dict[str, nn.Module]]:
+def build_model(args: argparse.Namespace) -> tuple[DETR | DETRsegm, SetCriterion, dict[str, nn.Module]]:
     """Build what ``args`` (``detr_common.options``) describes, on ``args.device`` and in ``args.dtype``.
 
     Returns:
@@ -84,6 +110,8 @@ def build_model(args: argparse.Namespace) -> tuple[DETR, SetCriterion, dict[str,
         num_queries=args.num_queries,
         aux_loss=args.aux_loss,
     )
+    if args.masks:
+        model = DETRsegm(model)
     if args.dtype == "float64":
         to_float64(model)
     return model, build_criterion(args), {"bbox": PostProcess()}

@@ -1,5 +1,6 @@
 """The layers that the two frameworks do not share; Jittor's own would differ from PyTorch's as each comment says."""
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import jittor as jt
@@ -117,16 +118,43 @@ class LayerNorm(nn.Module):
 
     def execute(self, x: Var) -> Var:
         """Normalise [..., E]."""
-        centred = x - self._mean(x)
+        centred = x - mean(x)
         # Twice, since Jittor's mean of large values is off by several roundings more than PyTorch's.
-        centred = centred - self._mean(centred)
-        variance = self._mean(centred * centred)
+        centred = centred - mean(centred)
+        variance = mean(centred * centred)
         return centred / (variance + constant(self.eps, x)).sqrt() * self.weight + self.bias
 
-    @staticmethod
-    def _mean(x: Var) -> Var:
-        """Return the mean over the last axis; the gradient of Jittor's own has the number rounded to float32."""
-        return x.sum(dim=-1, keepdims=True) / constant(float(x.shape[-1]), x)
+
+class GroupNorm(nn.Module):
+    """Group normalisation (Wu and He 2018).
+
+    Jittor's own takes E[x^2] - E[x]^2, as its layer normalisation does.
+
+    Args:
+        num_groups: into which channels are shared out.
+        num_channels: C, a multiple of them.
+    """
+
+    def __init__(self, num_groups: int, num_channels: int) -> None:
+        super().__init__()
+        self.num_groups = num_groups
+        self.eps = 1e-5
+        self.weight = jt.ones((num_channels,))
+        self.bias = jt.zeros((num_channels,))
+
+    def execute(self, x: Var) -> Var:
+        """Normalise [B, C, H, W]."""
+        groups = x.reshape(x.shape[0], self.num_groups, -1)
+        centred = groups - mean(groups)
+        centred = centred - mean(centred)
+        variance = mean(centred * centred)
+        y = (centred / (variance + constant(self.eps, x)).sqrt()).reshape(x.shape)
+        return y * self.weight.reshape(1, -1, 1, 1) + self.bias.reshape(1, -1, 1, 1)
+
+
+def mean(x: Var) -> Var:
+    """Return the mean over the last axis; the gradient of Jittor's own has the number rounded to float32."""
+    return x.sum(dim=-1, keepdims=True) / constant(float(x.shape[-1]), x)
 
 
 class Absolute(nn.Module):
@@ -207,3 +235,41 @@ class MLP(nn.Module):
         for layer, relu in zip(self.layers, self.relus, strict=False):
             x = relu(layer(x))
         return self.layers[-1](x)
+
+
+def resize_nearest(x: Var, size: Sequence[int]) -> Var:
+    """Resize maps [B, C, H, W] to (H', W') by nearest neighbours."""
+    rows, columns = (nearest(n, k) for n, k in zip(x.shape[2:], size, strict=True))
+    return x[:, :, rows][:, :, :, columns]
+
+
+def nearest(size_in: int, size_out: int) -> np.ndarray:
+    """Return the index of the source of each of ``size_out`` cells, int32 [size_out].
+
+    Jittor's interpolation is bilinear unless told otherwise, and cannot make a map of one cell. The step is float32 as
+    PyTorch takes it, so that both round alike.
+    """
+    step = np.float32(size_in) / np.float32(size_out)
+    return np.minimum((np.arange(size_out, dtype=np.float32) * step).astype(np.int32), size_in - 1)
+
+
+def resize_bilinear(x: Var, size: Sequence[int]) -> Var:
+    """Resize maps [B, C, H, W] to (H', W') between the centres of four pixels; those at the border count on.
+
+    Jittor's own rounds the places to float32 and is compiled anew for every size.
+    """
+    rows, columns = (between(n, k, x) for n, k in zip(x.shape[2:], size, strict=True))
+    upper, lower = (x[:, :, row] for row in rows[:2])
+    upper, lower = (y[:, :, :, columns[0]] * columns[2] + y[:, :, :, columns[1]] * columns[3] for y in (upper, lower))
+    return upper * rows[2].reshape(-1, 1) + lower * rows[3].reshape(-1, 1)
+
+
+def between(size_in: int, size_out: int, like: Var) -> tuple[np.ndarray, np.ndarray, Var, Var]:
+    """Return for each of ``size_out`` cells the two cells that it lies between, int32, and the part of each."""
+    number = np.dtype(str(like.dtype)).type
+    step = number(size_in) / number(size_out)
+    places = ((np.arange(size_out, dtype=number) + number(0.5)) * step - number(0.5)).clip(0)
+    first = places.astype(np.int32)
+    part = places - first
+    parts = (jt.array(values, dtype=str(like.dtype)) for values in (1 - part, part))
+    return first, np.minimum(first + 1, size_in - 1), *parts

@@ -78,16 +78,18 @@ class ResNet(nn.Module):
     Args:
         name: one of ``LAYOUTS``.
         dilation: keep the last stage at stride 16 by dilating its convolutions (DETR, section 4, "DC5").
+        all_maps: return the map of every stage.
 
     Attributes:
-        num_channels: channels of the last map.
+        num_channels: channels of the map of each stage.
 
     Raises:
         ValueError: ``dilation`` with a network of basic blocks, for which it is not defined.
     """
 
-    def __init__(self, name: str, dilation: bool = False) -> None:
+    def __init__(self, name: str, dilation: bool = False, all_maps: bool = False) -> None:
         super().__init__()
+        self.all_maps = all_maps
         block, depths = LAYOUTS[name]
         if dilation and block is BasicBlock:
             raise ValueError(f"--dilation is not defined for {name}; use resnet50 or resnet101, or leave it out")
@@ -99,12 +101,16 @@ class ResNet(nn.Module):
         self.layer2 = stage(block, 64 * block.expansion, 128, depths[1], stride=2)
         self.layer3 = stage(block, 128 * block.expansion, 256, depths[2], stride=2)
         self.layer4 = stage(block, 256 * block.expansion, 512, depths[3], stride=2, dilate=dilation)
-        self.num_channels = 512 * block.expansion
+        self.num_channels = [width * block.expansion for width in (64, 128, 256, 512)]
 
-    def execute(self, x: Var) -> Var:
-        """Map images [B, 3, H, W] to the last feature map, [B, C, H/32, W/32] (H/16, W/16 with dilation)."""
+    def execute(self, x: Var) -> list[Var]:
+        """Map images [B, 3, H, W] to the last map, [B, C, H/32, W/32] (H/16, W/16 with dilation), or to all four."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
-        return self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        maps = []
+        for layer in (self.layer1, self.layer2, self.layer3, self.layer4):
+            x = layer(x)
+            maps.append(x)
+        return maps if self.all_maps else maps[-1:]
 
 
 def stage(

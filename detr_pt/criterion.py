@@ -10,6 +10,7 @@ from detr_common.errors import InputError
 from detr_common.options import num_classes
 from detr_pt.box_ops import box_cxcywh_to_xyxy, paired_generalized_box_iou
 from detr_pt.layers import Absolute, Clamp, Maximum, Minimum
+from detr_pt.mask_loss import MaskLoss, checked_masks
 from detr_pt.matcher import build_matcher, checked_targets
 from detr_pt.processes import average, total, world_size
 
@@ -118,7 +119,7 @@ class SetCriterion(nn.Module):
         matcher: gives for each image the queries and the objects they answer for.
         weight_dict: by how much each loss counts in the total, see ``total_loss``.
         eos_coef: weight of the class "no object".
-        losses: of ``labels``, ``boxes`` and ``cardinality`` those that are wanted, in their order.
+        losses: of ``labels``, ``boxes``, ``cardinality`` and ``masks`` those that are wanted, in their order.
 
     Raises:
         InputError: an unknown name in ``losses``.
@@ -133,8 +134,8 @@ class SetCriterion(nn.Module):
         losses: Sequence[str],
     ) -> None:
         super().__init__()
-        if not set(losses) <= {"labels", "boxes", "cardinality"}:
-            raise InputError(f"losses are labels, boxes and cardinality, not {', '.join(losses)}")
+        if not set(losses) <= {"labels", "boxes", "cardinality", "masks"}:
+            raise InputError(f"losses are labels, boxes, cardinality and masks, not {', '.join(losses)}")
         self.num_classes = num_classes
         self.matcher = matcher
         self.weight_dict = weight_dict
@@ -142,6 +143,7 @@ class SetCriterion(nn.Module):
         self.labels = LabelLoss()
         self.boxes = BoxLoss()
         self.cardinality = CardinalityError()
+        self.masks = MaskLoss()
         # float64 until build_criterion casts it, so that eos_coef is rounded no more than once.
         weight = torch.ones(num_classes + 1, dtype=torch.float64)
         weight[-1] = eos_coef
@@ -152,17 +154,19 @@ class SetCriterion(nn.Module):
 
         Args:
             outputs: ``pred_logits`` [B, Q, num_classes + 1], ``pred_boxes`` [B, Q, 4] as (cx, cy, w, h), fractions of
-                the image; and, if there are earlier decoder layers, ``aux_outputs``, the same two for each.
+                the image; for masks ``pred_masks`` [B, Q, H', W']; and, if there are earlier decoder layers,
+                ``aux_outputs``, the first two for each.
             targets: for each image ``labels``, integers [n] from 0 to num_classes - 1, and ``boxes`` [n, 4] as (cx,
-                cy, w, h); other entries are not looked at. n may be 0 and may exceed Q.
+                cy, w, h); for masks ``masks``, bool [n, H, W]. n may be 0 and may exceed Q.
 
         Returns:
-            Scalars: ``loss_ce``, ``class_error``, ``loss_bbox``, ``loss_giou`` and ``cardinality_error``, as far as
-            they are wanted; then, except for ``class_error``, the same of each earlier layer with ``_0``, ``_1`` ...
-            behind the name. No gradient flows to the two errors.
+            Scalars: ``loss_ce``, ``class_error``, ``loss_bbox``, ``loss_giou``, ``cardinality_error``, ``loss_mask``
+            and ``loss_dice``, as far as they are wanted; then, except for ``class_error`` and masks, the same of each
+            earlier layer with ``_0``, ``_1`` ... behind the name. No gradient flows to the two errors.
 
         Raises:
-            InputError: the predictions are of another number of classes, or see ``HungarianMatcher``.
+            InputError: the predictions are of another number of classes, or see ``HungarianMatcher`` and
+                ``checked_masks``.
             NotFiniteError: a prediction is NaN or infinite.
         """
         if outputs["pred_logits"].shape[-1] != self.num_classes + 1:
@@ -170,10 +174,11 @@ class SetCriterion(nn.Module):
                 f"pred_logits {list(outputs['pred_logits'].shape)}: the criterion has {self.num_classes} classes and "
                 f'"no object", so the last axis is {self.num_classes + 1}'
             )
+        masks = checked_masks(targets) if "masks" in self.losses else []
         targets = checked_targets(outputs, targets)
         count = sum(len(target["labels"]) for target in targets)
         num_boxes = count_over_processes(count, outputs["pred_logits"], self.training)
-        losses = self.layer_losses(outputs, targets, num_boxes, log=True)
+        losses = self.layer_losses(outputs, targets, num_boxes, log=True, masks=masks)
         for i, layer in enumerate(outputs.get("aux_outputs", [])):
             try:
                 earlier = self.layer_losses(layer, targets, num_boxes, log=False)
@@ -182,8 +187,10 @@ class SetCriterion(nn.Module):
             losses.update({f"{name}_{i}": value for name, value in earlier.items()})
         return losses
 
-    def layer_losses(self, outputs: Outputs, targets: Targets, num_boxes: float, log: bool) -> Losses:
-        """Return the losses of one decoder layer, which is matched on its own."""
+    def layer_losses(
+        self, outputs: Outputs, targets: Targets, num_boxes: float, log: bool, masks: Sequence[Tensor] = ()
+    ) -> Losses:
+        """Return the losses of one decoder layer, which is matched on its own; those of masks of the last alone."""
         indices = self.matcher(outputs, targets)
         losses = {}
         for name in self.losses:
@@ -191,8 +198,11 @@ class SetCriterion(nn.Module):
                 losses.update(self.labels(outputs, targets, indices, self.empty_weight, log))
             elif name == "boxes":
                 losses.update(self.boxes(outputs, targets, indices, num_boxes))
-            else:
+            elif name == "cardinality":
                 losses.update(self.cardinality(outputs, targets))
+            elif masks:
+                found = [mask[chosen] for mask, (_, chosen) in zip(masks, indices, strict=True)]
+                losses.update(self.masks(outputs["pred_masks"], found, matched_queries(indices), num_boxes))
         return losses
 
 
@@ -225,5 +235,8 @@ def build_criterion(args: argparse.Namespace) -> SetCriterion:
         for i in range(args.dec_layers - 1):
             weight_dict.update({f"{name}_{i}": weight for name, weight in weights.items()})
     losses = ["labels", "boxes", "cardinality"]
+    if args.masks:
+        losses.append("masks")
+        weight_dict.update({"loss_mask": args.mask_loss_coef, "loss_dice": args.dice_loss_coef})
     criterion = SetCriterion(num_classes(args), build_matcher(args), weight_dict, args.eos_coef, losses)
     return criterion.to(device=args.device, dtype=getattr(torch, args.dtype))

@@ -157,6 +157,8 @@ class Transformer(nn.Module):
         pre_norm: bool = False,
     ) -> None:
         super().__init__()
+        self.d_model = d_model
+        self.nhead = nhead
         layer = (d_model, nhead, dim_feedforward, dropout, pre_norm)
         encoder_layers = [TransformerEncoderLayer(*layer) for _ in range(num_encoder_layers)]
         self.encoder = TransformerEncoder(encoder_layers, LayerNorm(d_model) if pre_norm else None)

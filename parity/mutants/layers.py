@@ -63,11 +63,11 @@ def _residual_in_place(block: Module, size: float) -> None:
 
 @fault("mask-bilinear")
 def _mask_bilinear(backbone: Module) -> None:
-    def execute(self: Module, original: Callable[..., Any], batch: NestedTensor) -> NestedTensor:
-        features = original(batch)
+    def execute(self: Module, original: Callable[..., Any], batch: NestedTensor) -> list[NestedTensor]:
+        (features,) = original(batch)
         size = tuple(features.mask.shape[1:])
         mask = nn.interpolate(batch.mask[:, None].float32(), size=size, mode="bilinear") > 0
-        return NestedTensor(features.tensors, mask[:, 0])
+        return [NestedTensor(features.tensors, mask[:, 0])]
 
     override(backbone, execute)
 

@@ -27,9 +27,13 @@ EXTRAS = {
         "LayerNorm": "Jittor's own loses digits where the mean is large",
         "LayerNorm.__init__": "as above",
         "LayerNorm.execute": "as above",
-        "LayerNorm._mean": "the gradient of Jittor's own is right to eight digits only",
+        "GroupNorm": "as LayerNorm",
+        "GroupNorm.__init__": "as above",
+        "GroupNorm.execute": "as above",
+        "mean": "the gradient of Jittor's own is right to eight digits only",
+        "nearest": "Jittor cannot interpolate to a single cell",
+        "between": "Jittor's own interpolation rounds the places to float32",
     },
-    ("detr_jt", "backbone.py"): {"nearest": "Jittor cannot interpolate to a single cell"},
     ("detr_jt", "optimizer.py"): {
         "AdamW.state_dict": "Jittor's own has another layout, and the parameters and gradients in it",
         "AdamW.backward": "Jittor passes over parameters whose gradients eval() stopped",
@@ -47,7 +51,7 @@ BASES = {
     ("optimizer.py", "AdamW"): (("torch.optim.AdamW",), ("jt.optim.Optimizer",)),
     ("optimizer.py", "StepLR"): (("torch.optim.lr_scheduler.StepLR",), ()),
 }
-ALIASES = {"Conv2d", "Dropout", "LayerNorm"}  # detr_pt.layers takes these from torch.nn
+ALIASES = {"Conv2d", "Dropout", "GroupNorm", "LayerNorm"}  # detr_pt.layers takes these from torch.nn
 
 Outline = dict[str, tuple[str, ...]]
 
