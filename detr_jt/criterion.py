@@ -146,7 +146,8 @@ class SetCriterion(nn.Module):
         self.labels = LabelLoss()
         self.boxes = BoxLoss()
         self.cardinality = CardinalityError()
-        self.masks = MaskLoss()
+        if "masks" in losses:
+            self.masks = MaskLoss()
         # float64 until build_criterion casts it, so that eos_coef is rounded no more than once.
         weight = np.ones(num_classes + 1)
         weight[-1] = eos_coef

@@ -143,7 +143,8 @@ class SetCriterion(nn.Module):
         self.labels = LabelLoss()
         self.boxes = BoxLoss()
         self.cardinality = CardinalityError()
-        self.masks = MaskLoss()
+        if "masks" in losses:
+            self.masks = MaskLoss()
         # float64 until build_criterion casts it, so that eos_coef is rounded no more than once.
         weight = torch.ones(num_classes + 1, dtype=torch.float64)
         weight[-1] = eos_coef

@@ -87,8 +87,7 @@ def training_batch(size: int) -> Batch:
     Raises:
         InputError: ``size`` is less than the backbone can take.
     """
-    images, targets = fixtures.training_batch(size)
-    return Batch(images, [target["labels"] for target in targets], [target["boxes"] for target in targets])
+    return Batch.from_targets(*fixtures.training_batch(size))
 
 
 def climb(

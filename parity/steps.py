@@ -259,9 +259,10 @@ class _Tally:
 
 
 def mirrored(batch: Batch) -> Batch:
-    """Return a batch with every image and its boxes flipped from left to right."""
+    """Return a batch with every image, its boxes and masks flipped from left to right."""
     boxes = [np.concatenate([1 - b[:, :1], b[:, 1:]], axis=1) for b in batch.boxes]
-    return Batch([np.ascontiguousarray(image[:, :, ::-1]) for image in batch.images], batch.labels, boxes)
+    images, masks = ([np.ascontiguousarray(one[:, :, ::-1]) for one in part] for part in (batch.images, batch.masks))
+    return Batch(images, batch.labels, boxes, masks)
 
 
 def _prepare(workers: Mapping[Run, Worker]) -> None:

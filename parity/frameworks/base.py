@@ -36,15 +36,17 @@ class Batch:
         images: float32 [3, H, W] each.
         labels: for each image, int64 [n].
         boxes: for each image, float32 [n, 4] as (cx, cy, w, h), fractions of the image.
+        masks: for each image, bool [n, H, W]; for none if nothing is to be learnt of them.
     """
 
     images: Sequence[Array]
     labels: Sequence[Array]
     boxes: Sequence[Array]
+    masks: Sequence[Array] = ()
 
     def arrays(self) -> dict[str, Array]:
         """Return the parts by name, to be sent."""
-        parts = {"image": self.images, "labels": self.labels, "boxes": self.boxes}
+        parts = {"image": self.images, "labels": self.labels, "boxes": self.boxes, "masks": self.masks}
         return {f"{kind}.{i}": array for kind, arrays in parts.items() for i, array in enumerate(arrays)}
 
     @staticmethod
@@ -54,7 +56,19 @@ class Batch:
         def parts(kind: str) -> list[Array]:
             return [array for name, array in arrays.items() if name.startswith(f"{kind}.")]
 
-        return Batch(parts("image"), parts("labels"), parts("boxes"))
+        return Batch(parts("image"), parts("labels"), parts("boxes"), parts("masks"))
+
+    @staticmethod
+    def from_targets(images: Sequence[Array], targets: Sequence[Mapping[str, Array]]) -> Batch:
+        """Return what ``detr_common.coco`` or ``fixtures`` have of a batch."""
+        with_masks = all("masks" in target for target in targets)
+        labels, boxes = ([target[key] for target in targets] for key in ("labels", "boxes"))
+        return Batch(images, labels, boxes, [target["masks"] for target in targets] if with_masks else ())
+
+    def targets(self) -> list[dict[str, Array]]:
+        """Return the target of each image, with as many entries as there are."""
+        parts = {"labels": self.labels, "boxes": self.boxes, "masks": self.masks}
+        return [{key: part[i] for key, part in parts.items() if part} for i in range(len(self.images))]
 
 
 class Passes(Protocol):
@@ -157,7 +171,8 @@ class Adapter(Protocol):
             emit: receives every captured tensor in execution order; None runs plainly.
 
         Returns:
-            ``pred_logits``, ``pred_boxes`` and the detections of each image: ``scores.0``, ``labels.0``, ``boxes.0``.
+            ``pred_logits``, ``pred_boxes``, with a mask head ``pred_masks``, and the detections of each image:
+            ``scores.0``, ``labels.0``, ``boxes.0``.
         """
 
 
@@ -173,7 +188,7 @@ def code_of(function: Callable[..., object]) -> tuple[CodeType, str]:
 
 def flatten_results(outputs: Mapping[str, Any], detections: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Name predictions and detections as ``Adapter.forward`` returns them."""
-    named = {key: outputs[key] for key in ("pred_logits", "pred_boxes")}
+    named = {key: outputs[key] for key in ("pred_logits", "pred_boxes", "pred_masks") if key in outputs}
     for i, detection in enumerate(detections):
         named.update({f"{key}.{i}": value for key, value in detection.items()})
     return named

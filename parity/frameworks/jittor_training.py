@@ -167,10 +167,8 @@ class JittorTraining(Training):
     def run(self, batch: Batch) -> tuple[dict[str, Var], Var]:
         """Run detector and criterion."""
         images = [jt.array(image, dtype=self.args.dtype) for image in batch.images]
-        targets = [
-            {"labels": jt.array(k, dtype="int64"), "boxes": jt.array(b, dtype=self.args.dtype)}
-            for k, b in zip(batch.labels, batch.boxes, strict=True)
-        ]
+        dtypes = {"labels": "int64", "boxes": self.args.dtype, "masks": "bool"}
+        targets = [{name: jt.array(v, dtype=dtypes[name]) for name, v in one.items()} for one in batch.targets()]
         losses = self.criterion(self.model(images), targets)
         return losses, total_loss(losses, self.criterion.weight_dict)
 

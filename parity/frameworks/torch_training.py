@@ -134,10 +134,9 @@ class TorchTraining(Training):
         """Run detector and criterion; the images have gradients, so that every module's output has one."""
         dtype, device = getattr(torch, self.args.dtype), self.args.device
         images = [torch.from_numpy(image).to(device=device, dtype=dtype).requires_grad_() for image in batch.images]
-        targets = [
-            {"labels": torch.from_numpy(k).to(device), "boxes": torch.from_numpy(b).to(device=device, dtype=dtype)}
-            for k, b in zip(batch.labels, batch.boxes, strict=True)
-        ]
+        targets = [{name: torch.from_numpy(v).to(device) for name, v in one.items()} for one in batch.targets()]
+        for target in targets:
+            target["boxes"] = target["boxes"].to(dtype)
         losses = self.criterion(self.model(images), targets)
         return losses, total_loss(losses, self.criterion.weight_dict)
 

@@ -143,7 +143,4 @@ def first_batches(job: TrainJob, count: int) -> Sequence[Batch]:
     args = job.args
     with Loader(build_dataset("train", args), args.batch_size, 0, shuffle=True, seed=args.seed) as loader:
         drawn = list(islice(loader.epoch(0), count))
-    return [
-        Batch(images, [target["labels"] for target in targets], [target["boxes"] for target in targets])
-        for images, targets in drawn
-    ]
+    return [Batch.from_targets(images, targets) for images, targets in drawn]
