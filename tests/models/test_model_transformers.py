@@ -5,6 +5,7 @@ off: with it their decoder passes each layer's normalised output on to the next 
 unlike the published detector, so the outputs of earlier layers are taken from their layers themselves.
 """
 
+import math
 import re
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from sides import Arrays, small_args
-from transformers import DetrConfig, DetrForObjectDetection, ResNetConfig
+from transformers import DetrConfig, DetrForObjectDetection, DetrForSegmentation, ResNetConfig
 
 import detr_pt
 import fixtures
@@ -25,6 +26,13 @@ CASES = {
 
 # What remains of a published name becomes what stands beside it; the first that matches wins.
 RENAMES = (
+    (r"bbox_attention\.(q|k)_linear\.", r"bbox_attention.\1_proj."),
+    (r"mask_head\.lay([12])\.", r"mask_head.conv\1.conv."),
+    (r"mask_head\.gn([12])\.", r"mask_head.conv\1.norm."),
+    (r"mask_head\.lay([345])\.", r"mask_head.fpn_stages.{\1}.refine.conv."),
+    (r"mask_head\.gn([345])\.", r"mask_head.fpn_stages.{\1}.refine.norm."),
+    (r"mask_head\.adapter([123])\.", r"mask_head.fpn_stages.{+\1}.fpn_adapter."),
+    (r"mask_head\.out_lay\.", "mask_head.output_conv."),
     (r"backbone\.0\.body\.conv1\.", "model.backbone.model.embedder.embedder.convolution."),
     (r"backbone\.0\.body\.bn1\.", "model.backbone.model.embedder.embedder.normalization."),
     (r"backbone\.1\.(row|col)_embed\.weight", r"model.position_embedding.{\1}_embeddings.weight"),
@@ -55,6 +63,8 @@ LAYER_RENAMES = {
 
 def theirs(name: str) -> str:
     """Their name for a published one; a packed projection keeps its last part."""
+    if name.startswith("detr."):
+        return "detr." + theirs(name.removeprefix("detr."))
     stage = re.fullmatch(r"backbone\.0\.body\.layer(\d)\.(\d+)\.(conv|bn|downsample\.)(\d)\.(\w+)", name)
     if stage:
         number, block, kind, index, part = stage.groups()
@@ -64,6 +74,9 @@ def theirs(name: str) -> str:
         return f"model.backbone.model.encoder.stages.{int(number) - 1}.layers.{block}.{place}.{layer}.{part}"
     pattern, replacement = next(rename for rename in RENAMES if re.match(rename[0], name))
     renamed = re.sub(pattern, replacement, name).replace("{row}", "row").replace("{col}", "column")
+    # Stages of the pyramid are counted from 0: the third layer and the first adapter belong to the first.
+    renamed = re.sub(r"\{(\d)\}", lambda found: str(int(found[1]) - 3), renamed)
+    renamed = re.sub(r"\{\+(\d)\}", lambda found: str(int(found[1]) - 1), renamed)
     layer = re.fullmatch(r"model\.(encoder|decoder)\.layers\.(\d+)\.(\w+)\.(.+)", renamed)
     if layer is None:
         return renamed
@@ -85,7 +98,7 @@ def for_transformers(state: Arrays) -> dict[str, torch.Tensor]:
     return result
 
 
-def build_theirs(args: Any, state: Arrays) -> DetrForObjectDetection:
+def build_theirs(args: Any, state: Arrays) -> DetrForObjectDetection | DetrForSegmentation:
     """Their model from its configuration alone, in evaluation mode."""
     basic = args.backbone == "resnet18"
     backbone = ResNetConfig(
@@ -93,7 +106,7 @@ def build_theirs(args: Any, state: Arrays) -> DetrForObjectDetection:
         depths=[2, 2, 2, 2] if basic else [3, 4, 6, 3],
         hidden_sizes=[64, 128, 256, 512] if basic else [256, 512, 1024, 2048],
         embedding_size=64,
-        out_features=["stage4"],
+        out_features=[f"stage{number}" for number in ((1, 2, 3, 4) if args.masks else (4,))],
     )
     config = DetrConfig(
         use_timm_backbone=False,
@@ -111,14 +124,18 @@ def build_theirs(args: Any, state: Arrays) -> DetrForObjectDetection:
         position_embedding_type=args.position_embedding,
         attn_implementation="eager",
     )
-    model = DetrForObjectDetection(config).double().eval()
+    model = (DetrForSegmentation if args.masks else DetrForObjectDetection)(config).double().eval()
     model.load_state_dict(for_transformers(state))
     return model
 
 
 @pytest.fixture(scope="module", params=CASES)
 def pair(request: pytest.FixtureRequest) -> tuple[detr_pt.DETR, DetrForObjectDetection]:
-    args = CASES[request.param]
+    return both(CASES[request.param])
+
+
+def both(args: Any) -> Any:
+    """Ours and theirs with the same weights."""
     state = {name: value.astype(np.float64) for name, value in fixtures.state_dict(args).items()}
     model, _, _ = detr_pt.build_model(args)
     model.load_state_dict({name: torch.from_numpy(value) for name, value in state.items()})
@@ -169,3 +186,25 @@ def test_a_fault_is_seen(pair: Any) -> None:
         mine, others = run_both(pair, images)
         weight.copy_(old)
     assert float((mine[-1][0] - others[-1][0]).abs().max()) > 1e-9
+
+
+MASKS = {
+    "r50": default_args(dtype="float64", masks=True, num_queries=7, enc_layers=1, dec_layers=2),
+    "r18": small_args(dtype="float64", masks=True, hidden_dim=128, nheads=8),
+}
+
+
+@pytest.mark.parametrize("name", MASKS)
+@pytest.mark.parametrize("which", [(0,), (1, 0)], ids=["one", "padded"])
+def test_masks_equal_transformers(name: str, which: tuple[int, ...]) -> None:
+    ours, other = both(MASKS[name])
+    batch = detr_pt.nested_tensor_from_tensor_list([torch.from_numpy(fixtures.batch(128)[i]) for i in which])
+    with torch.no_grad():
+        mine = ours(batch)
+        last = other(pixel_values=batch.tensors.double(), pixel_mask=(~batch.mask).long())
+    assert mine["pred_masks"].shape[2:] == tuple(math.ceil(side / 4) for side in batch.tensors.shape[2:])
+    for key, wanted in (("pred_logits", last.logits), ("pred_boxes", last.pred_boxes), ("pred_masks", last.pred_masks)):
+        error = float((mine[key] - wanted).abs().max())
+        print(f"{key}: largest difference {error}")
+        assert error <= 1e-9, key
+        assert mine[key].std() > 0.01, "what is all alike would agree too easily"
