@@ -53,6 +53,11 @@ def check_training_args(args: argparse.Namespace) -> None:
         InputError: an option cannot be used; it is named.
     """
     check_model_options(args)
+    if args.masks:
+        raise InputError(
+            "--masks: the programs do not train or evaluate masks yet; the mask head is compared by python -m parity "
+            "layers, losses, gradients and steps"
+        )
     check_hyperparameters(
         lr=args.lr, lr_backbone=args.lr_backbone, weight_decay=args.weight_decay, lr_drop=args.lr_drop
     )
