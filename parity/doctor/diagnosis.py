@@ -186,6 +186,12 @@ _KNOWN = (
         ('sudo chown -R "$(id -u)" ~/.cache/jittor', "export JITTOR_HOME=/a/directory/of/yours"),
     ),
     _Known(
+        "Jittor crashed while it compiled",
+        r"Caught segfault at address \S+ thread_name: 'C\d+'",
+        "One of the threads that compile kernels crashed, which is rare; what was compiled is kept. Run it again first.",
+        ("export use_parallel_op_compiler=0",),
+    ),
+    _Known(
         "Jittor's first library cannot be loaded",
         r"assert jit_utils\.cc\b",
         "Jittor compiled its first library but could not load it, and hides why.",

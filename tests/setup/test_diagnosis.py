@@ -89,6 +89,11 @@ PermissionError: [Errno 13] Permission denied: '/home/u/.cache/jittor/jt1.3.11/g
 """,
     "Jittor missing": "ModuleNotFoundError: No module named 'jittor'\n",
     "PyTorch missing": "ModuleNotFoundError: No module named 'torch'\n",
+    "Jittor crashed while it compiled": """
+Caught segfault at address 0x7f42fc704531, thread_name: 'C2', flush log...
+Segfault, exit
+corrupted double-linked list
+""",
     "Jittor's first library cannot be loaded": """
   File "/home/u/venv/lib/python3.11/site-packages/jittor/compiler.py", line 895, in check_cache_compile
     assert jit_utils.cc
