@@ -188,7 +188,7 @@ _KNOWN = (
     _Known(
         "Jittor crashed while it compiled",
         r"Caught segfault at address \S+ thread_name: 'C\d+'",
-        "One of the threads that compile kernels crashed, which is rare; what was compiled is kept. Run it again first.",
+        "One of the threads that compile kernels crashed, which is rare; what was compiled is kept. Run it again.",
         ("export use_parallel_op_compiler=0",),
     ),
     _Known(
