@@ -234,7 +234,7 @@ def refused(side: Torch) -> Arrays:
     matcher = side.module("matcher").HungarianMatcher
     result["refused/costs"] = message_of(lambda: matcher(0, 0, 0), ValueError)
     result["refused/losses"] = message_of(
-        lambda: module.SetCriterion(CLASSES, criterion.matcher, {}, 0.1, ["labels", "masks"]), ValueError
+        lambda: module.SetCriterion(CLASSES, criterion.matcher, {}, 0.1, ["labels", "outlines"]), ValueError
     )
     return result
 

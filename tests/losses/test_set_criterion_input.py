@@ -32,7 +32,7 @@ CRITERION = {
 }
 ALONE = {
     "refused/costs": "InputError: all matching costs are 0",
-    "refused/losses": "InputError: losses are labels, boxes and cardinality, not labels, masks",
+    "refused/losses": "InputError: losses are labels, boxes, cardinality and masks, not labels, outlines",
     "overlap/order/boxes1": "InputError: boxes1: box 1 is (x0, y0, x1, y1) = [0.0, 0.0, -1.0, 1.0]",
     "overlap/order/boxes2": "InputError: boxes2: box 1 is",
     "overlap/nan/boxes1": "InputError: boxes1: box 1 is (x0, y0, x1, y1) = [0.0, 0.0, nan, 1.0]",

@@ -34,6 +34,10 @@ EXTRAS = {
         "nearest": "Jittor cannot interpolate to a single cell",
         "between": "Jittor's own interpolation rounds the places to float32",
     },
+    ("detr_jt", "mask_loss.py"): {
+        "binary_cross_entropy": "Jittor's own returns the mean alone",
+        "total_of": "Jittor adds one value after another",
+    },
     ("detr_jt", "optimizer.py"): {
         "AdamW.state_dict": "Jittor's own has another layout, and the parameters and gradients in it",
         "AdamW.backward": "Jittor passes over parameters whose gradients eval() stopped",
