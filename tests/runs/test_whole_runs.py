@@ -8,11 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from scipy import stats
 
 from detr_common.errors import InputError
 from detr_common.options import training_args
 from fixtures.coco import EASY, write_coco
+from parity.frameworks import torch_adapter
 from parity.runs.converge import ConvergeJob, ConvergeVerdict, converge
 from parity.runs.curves import FLOOR, STEPS, Curves, apart, envelope, final, inside, read_curves
 from parity.runs.equivalence import equivalence
@@ -193,3 +195,21 @@ def test_processors_that_are_forbidden_are_not_counted():
         assert processors() == 1
     finally:
         os.sched_setaffinity(0, allowed)
+
+
+@pytest.mark.parametrize("twin", [0, 1])
+def test_twins_compute_without_onednn(monkeypatch: pytest.MonkeyPatch, twin: int) -> None:
+    class Built(Exception):
+        pass
+
+    def trainer(args: Namespace) -> None:
+        raise Built
+
+    monkeypatch.setattr(torch_adapter, "Trainer", trainer)
+    before = torch.backends.mkldnn.enabled, torch.backends.cudnn.enabled
+    try:
+        with pytest.raises(Built):
+            torch_adapter.TorchAdapter().train(training_args(**SMALL), twin, lambda *_: None)
+        assert torch.backends.mkldnn.enabled == (not twin)
+    finally:
+        torch.backends.mkldnn.enabled, torch.backends.cudnn.enabled = before
