@@ -137,12 +137,12 @@ def _matching_sorted(matcher: Module) -> None:
 def _matching_of_last(criterion: Module) -> None:
     kept: list[Any] = []
 
-    def layer_losses(self: Module, original: Callable[..., Any], *args: Any, log: bool) -> Any:
+    def layer_losses(self: Module, original: Callable[..., Any], *args: Any, log: bool, **more: Any) -> Any:
         if log:
             kept[:] = [self.matcher(*args[:2])]
         matcher, self.matcher = self.matcher, lambda *_: kept[0]
         try:
-            return original(*args, log=log)
+            return original(*args, log=log, **more)
         finally:
             self.matcher = matcher
 
