@@ -91,7 +91,7 @@ def _by_id(entries: Iterable[Any], path: Path, kind: str) -> dict[int, dict[str,
     found: dict[int, dict[str, Any]] = {}
     for number, entry in enumerate(entries):
         if not isinstance(entry, Mapping) or not _is_integer(entry.get("id")):
-            raise InputError(f"{path}: {kind} number {number} has no integer id: {_short(entry)}")
+            raise InputError(f"{path}: {kind} number {number} has no integer id: {shortened(entry)}")
         if entry["id"] in found:
             raise InputError(f"{path}: {kind} id {entry['id']} is there twice; ids are for one each")
         found[entry["id"]] = dict(entry)
@@ -123,7 +123,7 @@ def _category_problems(categories: Iterable[int], classes: int) -> list[str]:
 def _object_problem(one: Any, images: Mapping[int, Any], categories: Mapping[int, Any]) -> str:
     """Say what is wrong with an annotation; nothing if it can be used."""
     if not isinstance(one, Mapping):
-        return f"an annotation is {_short(one)}, no dict"
+        return f"an annotation is {shortened(one)}, no dict"
     where = f"annotation id {one.get('id')}"
     image = one.get("image_id")
     if not isinstance(image, int) or image not in images:
@@ -132,11 +132,11 @@ def _object_problem(one: Any, images: Mapping[int, Any], categories: Mapping[int
     if not _is_integer(one.get("category_id")) or one["category_id"] not in categories:
         return f"{where} has category id {one.get('category_id')!r}, which is not among the categories"
     box = one.get("bbox")
-    if not (isinstance(box, list) and len(box) == 4 and all(_is_finite(side) for side in box)):
-        return f"{where} has bbox {_short(box)}; it is four finite numbers [x, y, width, height]"
+    if not (isinstance(box, list) and len(box) == 4 and all(is_finite(side) for side in box)):
+        return f"{where} has bbox {shortened(box)}; it is four finite numbers [x, y, width, height]"
     if box[2] < 0 or box[3] < 0:
         return f"{where} has bbox {box}; width and height are not negative"
-    if not _is_finite(one.get("area")):
+    if not is_finite(one.get("area")):
         return f"{where} has area {one.get('area')!r}; it is a number of pixels"
     return ""
 
@@ -188,10 +188,12 @@ def _is_integer(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _is_finite(value: object) -> bool:
+def is_finite(value: object) -> bool:
+    """Whether a value of an annotation file is a finite number; True and False are none."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _short(value: object) -> str:
+def shortened(value: object) -> str:
+    """Return a value as it is shown in a message."""
     text = repr(value)
     return text if len(text) <= 80 else text[:77] + "..."

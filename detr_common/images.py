@@ -88,3 +88,13 @@ def load_photograph(path: str | Path, size: int = 800, max_size: int | None = 13
             f"{MIN_SIDE} on each side; give a less elongated photograph or a larger size"
         )
     return to_array(image.resize((width, height), Image.Resampling.BILINEAR))
+
+
+def nearest(size_in: int, size_out: int) -> npt.NDArray[np.int32]:
+    """Return the index of the nearest neighbour of each of ``size_out`` cells, int32 [size_out].
+
+    The step is float32 as PyTorch takes it, which decides where a place is next to a whole number.
+    """
+    step = np.float32(size_in) / np.float32(size_out)
+    places: npt.NDArray[np.int32] = (np.arange(size_out, dtype=np.float32) * step).astype(np.int32)
+    return places.clip(max=size_in - 1)

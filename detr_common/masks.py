@@ -7,7 +7,9 @@ import numpy as np
 import numpy.typing as npt
 from pycocotools import mask as coder
 
+from detr_common.annotations import is_finite, shortened
 from detr_common.errors import InputError
+from detr_common.images import nearest
 
 Masks = npt.NDArray[np.bool_]  # [n, height, width]
 
@@ -58,10 +60,10 @@ def segmentation_problem(segmentation: object, height: int, width: int) -> str:
     if isinstance(segmentation, list):
         return _polygon_problem(segmentation)
     if not isinstance(segmentation, Mapping):
-        return f"segmentation {_short(segmentation)}; it is a list of polygons or a run-length code"
+        return f"segmentation {shortened(segmentation)}; it is a list of polygons or a run-length code"
     size, counts = segmentation.get("size"), segmentation.get("counts")
     if list(size) != [height, width] if isinstance(size, (list, tuple)) else True:
-        return f"a run-length code of size {_short(size)}; the photograph's [height, width] is {[height, width]}"
+        return f"a run-length code of size {shortened(size)}; the photograph's [height, width] is {[height, width]}"
     if isinstance(counts, list):
         if not all(isinstance(run, int) and run >= 0 for run in counts) or sum(counts) != height * width:
             return f"a run-length code whose runs are not {height * width} pixels together"
@@ -73,25 +75,23 @@ def _polygon_problem(polygons: Sequence[object]) -> str:
     if not polygons:
         return "segmentation []; an object has at least one polygon"
     for polygon in polygons:
-        if not (isinstance(polygon, list) and all(_is_finite(value) for value in polygon)):
-            return f"polygon {_short(polygon)}; it is finite numbers [x0, y0, x1, y1, ...]"
+        if not (isinstance(polygon, list) and all(is_finite(value) for value in polygon)):
+            return f"polygon {shortened(polygon)}; it is finite numbers [x0, y0, x1, y1, ...]"
         if len(polygon) < 6 or len(polygon) % 2:
-            return (
-                f"polygon {_short(polygon)} of {len(polygon)} numbers; three points or more are six or more, in pairs"
-            )
+            return f"polygon {shortened(polygon)} of {len(polygon)} numbers; three points are six, and each is a pair"
     return ""
 
 
 def _packed_problem(counts: object, height: int, width: int) -> str:
     """Unpack a code far enough to add up its runs, since the decoder writes wherever they lead."""
     if not isinstance(counts, (str, bytes)):
-        return f"a run-length code with counts {_short(counts)}; they are a string or a list of runs"
+        return f"a run-length code with counts {shortened(counts)}; they are a string or a list of runs"
     runs: list[int] = []
     value = shift = 0
     for letter in counts.encode("ascii", "replace") if isinstance(counts, str) else counts:
         letter -= 48
         if not 0 <= letter < 64:
-            return f"a run-length code with letters that none has: {_short(counts)}"
+            return f"a run-length code with letters that none has: {shortened(counts)}"
         value |= (letter & 0x1F) << shift
         shift += 5
         if letter & 0x20:
@@ -117,16 +117,9 @@ def crop(masks: Masks, top: int, left: int, height: int, width: int) -> Masks:
 
 def resize(masks: Masks, height: int, width: int) -> Masks:
     """Scale masks by nearest neighbours, those at the rounded-down places that PyTorch takes."""
-    rows = _nearest(masks.shape[1], height)
-    columns = _nearest(masks.shape[2], width)
+    rows = nearest(masks.shape[1], height)
+    columns = nearest(masks.shape[2], width)
     return masks[:, rows[:, None], columns[None, :]]
-
-
-def _nearest(before: int, after: int) -> npt.NDArray[np.int64]:
-    # In float32, as PyTorch computes it, which decides where a place is next to a whole number.
-    step = np.float32(before) / np.float32(after)
-    places: npt.NDArray[np.int64] = np.floor(np.arange(after, dtype=np.float32) * step).astype(np.int64)
-    return places.clip(max=before - 1)
 
 
 def boxes_of(masks: Masks) -> npt.NDArray[np.float32]:
@@ -140,12 +133,3 @@ def boxes_of(masks: Masks) -> npt.NDArray[np.float32]:
         if len(rows):
             box[:] = columns[0], rows[0], columns[-1], rows[-1]
     return boxes
-
-
-def _is_finite(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and bool(np.isfinite(value))
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."

@@ -4,7 +4,7 @@ import argparse
 
 from jittor import Var, nn
 
-from detr_jt.layers import nearest
+from detr_common.images import nearest
 from detr_jt.nested_tensor import NestedTensor
 from detr_jt.position_encoding import build_position_encoding
 from detr_jt.resnet import ResNet

@@ -7,6 +7,8 @@ import jittor as jt
 import numpy as np
 from jittor import Var, nn
 
+from detr_common.images import nearest
+
 
 def constant(value: float, like: Var) -> float | Var:
     """Return a number that keeps its digits beside ``like``.
@@ -238,19 +240,12 @@ class MLP(nn.Module):
 
 
 def resize_nearest(x: Var, size: Sequence[int]) -> Var:
-    """Resize maps [B, C, H, W] to (H', W') by nearest neighbours."""
+    """Resize maps [B, C, H, W] to (H', W') by nearest neighbours.
+
+    Jittor's interpolation is bilinear unless told otherwise, and cannot make a map of one cell.
+    """
     rows, columns = (nearest(n, k) for n, k in zip(x.shape[2:], size, strict=True))
     return x[:, :, rows][:, :, :, columns]
-
-
-def nearest(size_in: int, size_out: int) -> np.ndarray:
-    """Return the index of the source of each of ``size_out`` cells, int32 [size_out].
-
-    Jittor's interpolation is bilinear unless told otherwise, and cannot make a map of one cell. The step is float32 as
-    PyTorch takes it, so that both round alike.
-    """
-    step = np.float32(size_in) / np.float32(size_out)
-    return np.minimum((np.arange(size_out, dtype=np.float32) * step).astype(np.int32), size_in - 1)
 
 
 def resize_bilinear(x: Var, size: Sequence[int]) -> Var:

@@ -31,7 +31,6 @@ EXTRAS = {
         "GroupNorm.__init__": "as above",
         "GroupNorm.execute": "as above",
         "mean": "the gradient of Jittor's own is right to eight digits only",
-        "nearest": "Jittor cannot interpolate to a single cell",
         "between": "Jittor's own interpolation rounds the places to float32",
     },
     ("detr_jt", "mask_loss.py"): {

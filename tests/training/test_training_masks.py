@@ -1,6 +1,5 @@
 """Losses, gradients and steps of a detector with a mask head."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -19,12 +18,6 @@ SMALL = {
     "masks": True, "backbone": "resnet18", "enc_layers": 1, "dec_layers": 2, "hidden_dim": 128, "nheads": 8,
     "dim_feedforward": 64, "num_queries": 6, "dropout": 0.0,
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def session() -> Iterator[LayersSession]:
-    with LayersSession() as session:
-        yield session
 
 
 @pytest.fixture(scope="module")

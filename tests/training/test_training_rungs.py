@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,12 +19,6 @@ from parity.mutants.kills import SMALL
 from parity.rungs import RUNS, TRUTH
 from parity.steps import StepsJob, compare_steps, mirrored
 from parity.training import TrainingJob, compare_gradients, compare_losses, silent
-
-
-@pytest.fixture(scope="module")
-def session() -> Iterator[LayersSession]:
-    with LayersSession() as session:
-        yield session
 
 
 @pytest.fixture(scope="module")
