@@ -1,8 +1,7 @@
 """Annotations in COCO's format, and all that can be wrong with them and their photographs before training begins."""
 
 import json
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,8 +9,10 @@ from typing import Any
 
 from PIL import Image
 
+from detr_common.checks import is_finite, is_integer, shortened
 from detr_common.errors import InputError
 from detr_common.images import open_photograph
+from detr_common.masks import segmentation_problem
 
 # What a JPEG and a PNG end with; some programs append to it.
 _ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
@@ -38,40 +39,51 @@ class Annotations:
         return self.objects.get(image_id, [])
 
 
-def read_annotations(path: Path, folder: Path, classes: int) -> Annotations:
+def read_annotations(
+    path: Path, folder: Path, classes: int, masks: bool = False, among: Container[int] | None = None
+) -> Annotations:
     """Read an annotation file and look at all it says, and at every photograph.
 
     Args:
         path: the file.
         folder: of the photographs.
         classes: number of classes of the detector; category ids are smaller.
+        masks: whether masks will be made of the outlines.
+        among: ids of the images that are wanted; None for all.
 
     Raises:
         InputError: the file or the folder is missing or not what it should be; an annotation is of an unknown image
-            or category, its box is not finite or has a negative size, or its category id is not below ``classes``; a
-            photograph is missing, damaged or of another size. Files and ids are named.
+            or category, its box is not finite or has a negative size, or its category id is not below ``classes``; no
+            mask can be made of an outline, if ``masks``; a photograph is missing, damaged or of another size. Files
+            and ids are named.
     """
-    content = _content(path)
+    content = content_of(path)
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; it holds the photographs of {path.name}")
-    images, categories = _by_id(content["images"], path, "image"), _by_id(content["categories"], path, "category")
+    images, categories = by_id(content["images"], path, "image"), by_id(content["categories"], path, "category")
     if not images:
         raise InputError(f"{path}: has no images, so there is nothing to train on or to evaluate")
-    problems = [*_image_problems(images.values()), *_category_problems(categories, classes)]
+    problems = [*image_problems(images.values()), *category_problems(categories, classes)]
     objects: dict[int, list[dict[str, Any]]] = {}
     for one in content["annotations"]:
-        problem = _object_problem(one, images, categories)
+        problem = _object_problem(one, images, categories) or (_outline_problem(one, images) if masks else "")
         if problem:
             problems.append(problem)
         else:
             objects.setdefault(one["image_id"], []).append(one)
-    _refuse(problems, path, "annotation")
-    ordered = [images[key] for key in sorted(images)]
-    _refuse(_photograph_problems(ordered, folder), path, "photograph")
+    refuse(problems, path, "annotation")
+    ordered = [images[key] for key in sorted(images) if among is None or key in among]
+    objects = {image["id"]: objects[image["id"]] for image in ordered if image["id"] in objects}
+    refuse(photograph_problems(ordered, folder), path, "photograph")
     return Annotations(ordered, objects, {key: str(one.get("name", key)) for key, one in categories.items()})
 
 
-def _content(path: Path) -> dict[str, list[dict[str, Any]]]:
+def content_of(path: Path) -> dict[str, list[dict[str, Any]]]:
+    """Read the lists ``images``, ``annotations`` and ``categories`` of a file.
+
+    Raises:
+        InputError: it is missing or no such file.
+    """
     try:
         content = json.loads(path.read_text(encoding="utf8"))
     except FileNotFoundError:
@@ -87,10 +99,15 @@ def _content(path: Path) -> dict[str, list[dict[str, Any]]]:
     return {key: content[key] for key in keys}
 
 
-def _by_id(entries: Iterable[Any], path: Path, kind: str) -> dict[int, dict[str, Any]]:
+def by_id(entries: Iterable[Any], path: Path, kind: str) -> dict[int, dict[str, Any]]:
+    """Return entries by their ids.
+
+    Raises:
+        InputError: one has no integer id, or the id of another.
+    """
     found: dict[int, dict[str, Any]] = {}
     for number, entry in enumerate(entries):
-        if not isinstance(entry, Mapping) or not _is_integer(entry.get("id")):
+        if not isinstance(entry, Mapping) or not is_integer(entry.get("id")):
             raise InputError(f"{path}: {kind} number {number} has no integer id: {shortened(entry)}")
         if entry["id"] in found:
             raise InputError(f"{path}: {kind} id {entry['id']} is there twice; ids are for one each")
@@ -98,17 +115,19 @@ def _by_id(entries: Iterable[Any], path: Path, kind: str) -> dict[int, dict[str,
     return found
 
 
-def _image_problems(images: Iterable[Mapping[str, Any]]) -> list[str]:
+def image_problems(images: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Say what is wrong with the entries of images."""
     problems = []
     for one in images:
         if not isinstance(one.get("file_name"), str) or not one["file_name"]:
             problems.append(f"image id {one['id']} has no file_name")
-        elif not all(_is_integer(one.get(side)) and one[side] > 0 for side in ("width", "height")):
+        elif not all(is_integer(one.get(side)) and one[side] > 0 for side in ("width", "height")):
             problems.append(f"image id {one['id']} ({one['file_name']}) has no width and height above zero")
     return problems
 
 
-def _category_problems(categories: Iterable[int], classes: int) -> list[str]:
+def category_problems(categories: Iterable[int], classes: int) -> list[str]:
+    """Say which ids of categories a detector with so many classes cannot have."""
     wrong = [key for key in categories if not 0 <= key < classes]
     if not wrong:
         return []
@@ -129,7 +148,7 @@ def _object_problem(one: Any, images: Mapping[int, Any], categories: Mapping[int
     if not isinstance(image, int) or image not in images:
         return f"{where} is of image id {image!r}, which is not among the images"
     where += f" of image id {image} ({images[image].get('file_name')})"
-    if not _is_integer(one.get("category_id")) or one["category_id"] not in categories:
+    if not is_integer(one.get("category_id")) or one["category_id"] not in categories:
         return f"{where} has category id {one.get('category_id')!r}, which is not among the categories"
     box = one.get("bbox")
     if not (isinstance(box, list) and len(box) == 4 and all(is_finite(side) for side in box)):
@@ -141,10 +160,17 @@ def _object_problem(one: Any, images: Mapping[int, Any], categories: Mapping[int
     return ""
 
 
-def _photograph_problems(images: list[dict[str, Any]], folder: Path) -> list[str]:
+def _outline_problem(one: Mapping[str, Any], images: Mapping[int, Any]) -> str:
+    image = images[one["image_id"]]
+    problem = segmentation_problem(one.get("segmentation"), image["height"], image["width"])
+    return problem and f"annotation id {one.get('id')} of image id {image['id']} ({image['file_name']}) has {problem}"
+
+
+def photograph_problems(images: Iterable[Mapping[str, Any]], folder: Path) -> list[str]:
+    """Say which files of a folder are missing, damaged, or of another size than their entries say."""
     present = {path.name for path in folder.iterdir()}
 
-    def problem(image: dict[str, Any]) -> str:
+    def problem(image: Mapping[str, Any]) -> str:
         path = folder / image["file_name"]
         if image["file_name"] not in present and not path.is_file():
             return f"{path} (image id {image['id']}) is missing"
@@ -176,24 +202,14 @@ def _damage(path: Path, entry: Mapping[str, Any]) -> str:
     return ""
 
 
-def _refuse(problems: list[str], path: Path, kind: str) -> None:
+def refuse(problems: list[str], path: Path, kind: str) -> None:
+    """Refuse an annotation file of which something is wrong.
+
+    Raises:
+        InputError: lists the first problems.
+    """
     if problems:
         shown = "\n  ".join(problems[:_SHOWN]) + (
             "" if len(problems) <= _SHOWN else f"\n  and {len(problems) - _SHOWN} more"
         )
         raise InputError(f"{path}: cannot be used; {len(problems)} {kind}{'s' * (len(problems) > 1)}:\n  {shown}")
-
-
-def _is_integer(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def is_finite(value: object) -> bool:
-    """Whether a value of an annotation file is a finite number; True and False are none."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def shortened(value: object) -> str:
-    """Return a value as it is shown in a message."""
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."

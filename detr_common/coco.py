@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from detr_common.annotations import Annotations, read_annotations
+from detr_common.dataset import Photographs
 from detr_common.errors import InputError
-from detr_common.images import FloatArray, open_photograph
 from detr_common.masks import masks_of
 from detr_common.options import num_classes
-from detr_common.transforms import Target, apply, draw, for_evaluation, normalise, only
+from detr_common.panoptic import CocoPanoptic, PanopticAnnotations, read_panoptic
+from detr_common.transforms import Target, only
 
 # Folder and annotations of each part, below the folder of the data set.
 PARTS = {
@@ -23,24 +24,16 @@ PARTS = {
 PUBLISHED_SIZE = 800
 
 
-class CocoDetection:
-    """Photographs with their targets, in the order of their ids.
-
-    An item is a float32 image [3, H, W], normalised, and its target: ``boxes`` float32 [n, 4] as (cx, cy, w, h),
-    fractions of the image; ``labels`` int64 [n], the category ids of the annotations; ``area`` float32 [n], pixels;
-    ``iscrowd`` int64 [n]; ``image_id`` int64 [1]; ``orig_size`` and ``size`` int64 [2] as (height, width); with
-    ``masks`` also ``masks`` bool [n, H, W].
+class CocoDetection(Photographs):
+    """Photographs with the objects of instance annotations.
 
     Args:
-        folder: of the photographs.
+        folder: see ``Photographs``, as for those that are not named here.
         annotations: what is on them, checked.
-        train: whether they are augmented, by draws that depend on seed, epoch and id alone.
-        scale: by which the published sizes are multiplied.
-        seed: of the draws.
-        masks: whether targets have masks.
-
-    Attributes:
-        epoch: of the draws; see ``set_epoch``.
+        train: as said.
+        scale: as said.
+        seed: as said.
+        masks: as said.
     """
 
     def __init__(
@@ -52,42 +45,12 @@ class CocoDetection:
         seed: int = 0,
         masks: bool = False,
     ) -> None:
-        self.folder = folder
+        super().__init__(folder, annotations.images, train, scale, seed, masks)
         self.annotations = annotations
-        self.train = train
-        self.scale = scale
-        self.seed = seed
-        self.masks = masks
-        self.epoch = 0
 
-    def __len__(self) -> int:
-        """Return the number of photographs, those without annotation among them."""
-        return len(self.annotations.images)
-
-    def __getitem__(self, index: int) -> tuple[FloatArray, Target]:
-        """Read a photograph, and augment it if it is for training.
-
-        Raises:
-            InputError: the file cannot be read any more.
-        """
-        entry = self.annotations.images[index]
-        image = open_photograph(self.folder / entry["file_name"], upright=False)
-        if image.size != (entry["width"], entry["height"]):
-            raise InputError(
-                f"{self.folder / entry['file_name']}: is {image.width}x{image.height} pixels, but its annotations "
-                f"(image id {entry['id']}) are for {entry['width']}x{entry['height']}"
-            )
-        target = in_pixels(entry, self.annotations.of_image(entry["id"]), self.masks)
-        if self.train:
-            rng = np.random.default_rng((self.seed, self.epoch, int(entry["id"])))
-            augmentation = draw(rng, image.width, image.height, self.scale)
-        else:
-            augmentation = for_evaluation(self.scale)
-        return normalise(*apply(image, target, augmentation))
-
-    def set_epoch(self, epoch: int) -> None:
-        """Let other numbers be drawn."""
-        self.epoch = epoch
+    def target(self, entry: Mapping[str, Any]) -> Target:
+        """Return the objects of a photograph; see ``in_pixels``."""
+        return in_pixels(entry, self.annotations.of_image(entry["id"]), self.masks)
 
 
 def in_pixels(image: Mapping[str, Any], objects: list[dict[str, Any]], masks: bool = False) -> Target:
@@ -123,7 +86,7 @@ def in_pixels(image: Mapping[str, Any], objects: list[dict[str, Any]], masks: bo
     return only(target, (boxes[:, 3] > boxes[:, 1]) & (boxes[:, 2] > boxes[:, 0]))
 
 
-def build_dataset(part: str, args: argparse.Namespace) -> CocoDetection:
+def build_dataset(part: str, args: argparse.Namespace) -> Photographs:
     """Return the photographs of a part of COCO, all of them looked at.
 
     Args:
@@ -132,7 +95,7 @@ def build_dataset(part: str, args: argparse.Namespace) -> CocoDetection:
 
     Raises:
         InputError: a folder, file or photograph is missing or damaged, or an annotation cannot be used; see
-            ``detr_common.annotations``.
+            ``detr_common.annotations`` and ``detr_common.panoptic``.
     """
     if part not in PARTS:
         raise InputError(f"part {part!r}: it is train or val")
@@ -142,6 +105,26 @@ def build_dataset(part: str, args: argparse.Namespace) -> CocoDetection:
     folder, file = (root / name for name in PARTS[part])
     if not root.is_dir():
         raise InputError(f"--coco_path {root}: no such folder; it holds train2017, val2017 and annotations")
-    annotations = read_annotations(file, folder, num_classes(args))
-    train = part == "train" and args.augment
-    return CocoDetection(folder, annotations, train, args.image_size / PUBLISHED_SIZE, args.seed)
+    how = (part == "train" and args.augment, args.image_size / PUBLISHED_SIZE, args.seed, args.masks)
+    if args.dataset_file == "coco_panoptic":
+        panoptic = panoptic_of(part, folder, args)
+        seen = {image["id"] for image in panoptic.images}
+        instances = read_annotations(file, folder, num_classes(args), args.masks, seen) if file.is_file() else None
+        return CocoPanoptic(folder, panoptic, instances, *how)
+    return CocoDetection(folder, read_annotations(file, folder, num_classes(args), args.masks), *how)
+
+
+def panoptic_of(part: str, folder: Path, args: argparse.Namespace) -> PanopticAnnotations:
+    """Read the panoptic annotations of a part, from ``args.coco_panoptic_path``.
+
+    Raises:
+        InputError: see ``build_dataset``.
+    """
+    root = Path(args.coco_panoptic_path)
+    name = f"panoptic_{part}2017"
+    if not args.coco_panoptic_path or not root.is_dir():
+        raise InputError(
+            f"--coco_panoptic_path {args.coco_panoptic_path}: no such folder; with --dataset_file coco_panoptic it "
+            "holds annotations, panoptic_train2017 and panoptic_val2017"
+        )
+    return read_panoptic(root / "annotations" / f"{name}.json", root / name, folder, num_classes(args))

@@ -11,7 +11,7 @@ from types import ModuleType, TracebackType
 
 import numpy as np
 
-from detr_common.coco import CocoDetection
+from detr_common.dataset import Photographs
 from detr_common.errors import InputError
 from detr_common.images import FloatArray
 from detr_common.transforms import Target
@@ -22,7 +22,7 @@ Batch = tuple[list[FloatArray], list[Target]]
 # Batches that are read ahead for each worker.
 AHEAD = 2
 
-_dataset: CocoDetection | None = None
+_dataset: Photographs | None = None
 
 
 class Loader:
@@ -48,7 +48,7 @@ class Loader:
 
     def __init__(
         self,
-        dataset: CocoDetection,
+        dataset: Photographs,
         batch_size: int,
         workers: int = 0,
         shuffle: bool = False,
@@ -110,7 +110,7 @@ class Loader:
             yield _collated(waiting.popleft().result())
 
 
-def _started(workers: int, dataset: CocoDetection) -> ProcessPoolExecutor:
+def _started(workers: int, dataset: Photographs) -> ProcessPoolExecutor:
     """Start processes that know a data set; not forked, since neither framework survives that once it has run."""
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin, (dataset,))
     # A process that is spawned runs the main module of this one again, which would import a framework there.
@@ -123,7 +123,7 @@ def _started(workers: int, dataset: CocoDetection) -> ProcessPoolExecutor:
     return pool
 
 
-def _begin(dataset: CocoDetection) -> None:
+def _begin(dataset: Photographs) -> None:
     """Let a worker process know its data set."""
     global _dataset
     _dataset = dataset

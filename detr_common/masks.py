@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from pycocotools import mask as coder
 
-from detr_common.annotations import is_finite, shortened
+from detr_common.checks import is_finite, shortened
 from detr_common.errors import InputError
 from detr_common.images import nearest
 

@@ -39,6 +39,11 @@ def get_training_parser() -> argparse.ArgumentParser:
     data = parser.add_argument_group("data")
     data.add_argument("--coco_path", default="", help="folder that holds train2017, val2017 and annotations")
     data.add_argument(
+        "--coco_panoptic_path",
+        default="",
+        help="for coco_panoptic: folder that holds panoptic_train2017, panoptic_val2017 and annotations",
+    )
+    data.add_argument(
         "--image_size", default=800, type=int, help="shorter side for evaluation; scales all augmentation"
     )
     data.add_argument("--no_augmentation", dest="augment", action="store_false", help="train on what is evaluated on")
@@ -79,6 +84,12 @@ def _add_transformer(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--num_queries", default=100, type=int)
     group.add_argument("--pre_norm", action="store_true")
     group.add_argument("--masks", action="store_true", help="tell the pixels of each object too")
+    group.add_argument(
+        "--frozen_weights",
+        default="",
+        metavar="FILE",
+        help="with --masks: train the mask head alone, on the detector of this checkpoint",
+    )
     group.add_argument("--no_aux_loss", dest="aux_loss", action="store_false", help="last decoder layer's output only")
 
 
@@ -122,6 +133,8 @@ def check_model_options(args: argparse.Namespace) -> None:
             raise InputError(f"--{name} {getattr(args, name)}: must be at least {least}")
     if args.masks:
         check_mask_options(args)
+    elif args.frozen_weights:
+        raise InputError("--frozen_weights: is for the mask head alone; give --masks too")
     if args.hidden_dim % args.nheads:
         raise InputError(f"--hidden_dim {args.hidden_dim}: must be a multiple of --nheads {args.nheads}")
     if args.hidden_dim % 2:

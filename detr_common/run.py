@@ -1,49 +1,25 @@
-"""What a training program writes and checks, whichever framework trains: options, logs, figures, signals."""
+"""What a training program checks and keeps, whichever framework trains: options, checkpoints, means, signals."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import os
 import signal
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import numpy as np
 
 from detr_common.errors import InputError
-from detr_common.evaluate import FIGURES
+from detr_common.evaluate import Found
+from detr_common.logs import LOG
 from detr_common.optimizer_state import check_hyperparameters
 from detr_common.options import check_model_options
-
-LOG = "log.txt"
-SUMMARY = "eval_summary.txt"
-EVALUATION = "eval.json"
-# Key of the log for the figures on the photographs for training, as ``test_coco_eval_bbox`` is for the others.
-TRAIN_FIGURES = "train_coco_eval_bbox"
-
-# The lines of ``COCOeval.summarize``: what is measured, at which IoU, for which areas, in how many detections.
-_LINES = (
-    ("Average Precision", "AP", "0.50:0.95", "all", 100),
-    ("Average Precision", "AP", "0.50", "all", 100),
-    ("Average Precision", "AP", "0.75", "all", 100),
-    ("Average Precision", "AP", "0.50:0.95", "small", 100),
-    ("Average Precision", "AP", "0.50:0.95", "medium", 100),
-    ("Average Precision", "AP", "0.50:0.95", "large", 100),
-    ("Average Recall", "AR", "0.50:0.95", "all", 1),
-    ("Average Recall", "AR", "0.50:0.95", "all", 10),
-    ("Average Recall", "AR", "0.50:0.95", "all", 100),
-    ("Average Recall", "AR", "0.50:0.95", "small", 100),
-    ("Average Recall", "AR", "0.50:0.95", "medium", 100),
-    ("Average Recall", "AR", "0.50:0.95", "large", 100),
-)
 
 
 def check_training_args(args: argparse.Namespace) -> None:
@@ -53,11 +29,8 @@ def check_training_args(args: argparse.Namespace) -> None:
         InputError: an option cannot be used; it is named.
     """
     check_model_options(args)
-    if args.masks:
-        raise InputError(
-            "--masks: the programs do not train or evaluate masks yet; the mask head is compared by python -m parity "
-            "layers, losses, gradients and steps"
-        )
+    if args.frozen_weights and not Path(args.frozen_weights).is_file():
+        raise InputError(f"--frozen_weights {args.frozen_weights}: no such file; name the checkpoint of a detector")
     check_hyperparameters(
         lr=args.lr, lr_backbone=args.lr_backbone, weight_decay=args.weight_decay, lr_drop=args.lr_drop
     )
@@ -127,97 +100,6 @@ def checkpoints_due(epoch: int, args: argparse.Namespace) -> list[str]:
     return ["checkpoint", *([f"checkpoint{epoch:04}"] if kept else [])]
 
 
-def write_log(
-    folder: Path, epoch: int, train: Mapping[str, float], test: Mapping[str, float], more: Mapping[str, object]
-) -> None:
-    """Append an epoch to ``log.txt``, one JSON object a line, with upstream's keys.
-
-    Args:
-        folder: of the run.
-        epoch: from 0.
-        train: mean of each loss over the epoch, and the learning rate.
-        test: losses and ``FIGURES`` of the evaluation; empty if there was none.
-        more: further entries.
-    """
-    figures = [test[name] for name in FIGURES if name in test]
-    line = {
-        **{f"train_{name}": value for name, value in train.items()},
-        **{f"test_{name}": value for name, value in test.items() if name not in FIGURES},
-        **({"test_coco_eval_bbox": figures} if figures else {}),
-        "epoch": epoch,
-        **more,
-    }
-    with (folder / LOG).open("a", encoding="utf8") as file:
-        file.write(json.dumps(line) + "\n")
-
-
-def cut_log(folder: Path, epoch: int) -> None:
-    """Drop from ``log.txt`` and ``eval_summary.txt`` what a run that is resumed before ``epoch`` will write again."""
-    log = folder / LOG
-    if log.is_file():
-        lines = [line for line in log.read_text(encoding="utf8").splitlines() if json.loads(line)["epoch"] < epoch]
-        _replace(log, "".join(f"{line}\n" for line in lines))
-    summary = folder / SUMMARY
-    if summary.is_file():
-        parts = summary.read_text(encoding="utf8").split("Epoch: ")[1:]
-        _replace(summary, "".join(f"Epoch: {part}" for part in parts if int(part.split("\n", 1)[0]) < epoch))
-
-
-def _replace(path: Path, text: str) -> None:
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text, encoding="utf8")
-    os.replace(part, path)
-
-
-def summary_lines(figures: Mapping[str, float]) -> list[str]:
-    """Return the twelve lines in which pycocotools prints its figures."""
-    return [
-        f" {title:<18} {f'({short})'} @[ IoU={iou:<9} | area={area:>6} | maxDets={most:>3} ] = {figures[name]:0.3f}"
-        for (title, short, iou, area, most), name in zip(_LINES, FIGURES, strict=True)
-    ]
-
-
-def write_summary(folder: Path, epoch: int, figures: Mapping[str, float]) -> None:
-    """Append an evaluation to ``eval_summary.txt``."""
-    with (folder / SUMMARY).open("a", encoding="utf8") as file:
-        file.write("\n".join([f"Epoch: {epoch}", *summary_lines(figures), ""]))
-
-
-def write_evaluation(folder: Path, figures: Mapping[str, float]) -> None:
-    """Write losses and figures of ``--eval``, with all their digits, to ``eval.json``; an older one is replaced."""
-    _replace(folder / EVALUATION, json.dumps(dict(figures), indent=1))
-
-
-class Meter:
-    """Says, now and then, how far an epoch is.
-
-    Args:
-        title: what is done.
-        steps: in the epoch.
-        done: of them, before a resumption.
-        every: steps between two lines.
-    """
-
-    def __init__(self, title: str, steps: int, done: int = 0, every: int = 10) -> None:
-        self.title = title
-        self.steps = steps
-        self.every = every
-        self._before = self._done = done
-        self._begun = time.monotonic()
-
-    def step(self, values: Mapping[str, float]) -> None:
-        """Count a step."""
-        self._done += 1
-        if self._done % self.every and self._done != self.steps:
-            return
-        rate = (self._done - self._before) / max(time.monotonic() - self._begun, 1e-9)
-        left = (self.steps - self._done) / rate
-        shown = "  ".join(
-            f"{name} {values[name]:.4f}" for name in ("loss", "class_error", "grad_norm") if name in values
-        )
-        print(f"{self.title} [{self._done}/{self.steps}]  {shown}  {rate:.2f} steps/s, {left:.0f} s left", flush=True)
-
-
 @dataclass
 class Means:
     """The means of what the steps of an epoch return, of which each counts the same.
@@ -240,21 +122,23 @@ class Means:
         return {name: value / self.count for name, value in self.sums.items()}
 
 
-def evaluation_of(parts: Sequence[tuple[list[dict[str, float]], list[Any]]]) -> tuple[Means, list[Any]]:
+def evaluation_of(parts: Sequence[tuple[list[dict[str, float]], Found]]) -> tuple[Means, Found]:
     """Put together what processes have evaluated that took every so many-th batch.
 
     Args:
-        parts: by rank, the losses of each batch and the detections.
+        parts: by rank, the losses of each batch and what was found.
 
     Returns:
-        The means over the batches in their order, as a single process has them, and all detections.
+        The means over the batches in their order, as a single process has them, and all that was found.
     """
-    means = Means()
-    for together in zip_longest(*(losses for losses, _ in parts)):
-        for values in together:
+    means, together = Means(), Found()
+    for at_once in zip_longest(*(losses for losses, _ in parts)):
+        for values in at_once:
             if values is not None:
                 means.add(values)
-    return means, [one for _, found in parts for one in found]
+    for _, found in parts:
+        together.extend(found)
+    return means, together
 
 
 @contextmanager

@@ -7,26 +7,15 @@ from contextlib import nullcontext
 from itertools import count
 from pathlib import Path
 
-from detr_common.coco import CocoDetection, build_dataset
+from detr_common.coco import build_dataset
+from detr_common.dataset import Photographs
 from detr_common.errors import InputError, report
-from detr_common.evaluate import FIGURES, evaluate_boxes
+from detr_common.evaluate import evaluate_found
 from detr_common.loader import Loader
+from detr_common.logs import Meter, cut_log, summary_lines, write_evaluation, write_log, write_summary
 from detr_common.options import get_training_parser
-from detr_common.run import (
-    TRAIN_FIGURES,
-    Means,
-    Meter,
-    check_training_args,
-    checkpoints_due,
-    cut_log,
-    plainly,
-    step_seed,
-    stopping_signals,
-    summary_lines,
-    write_evaluation,
-    write_log,
-    write_summary,
-)
+from detr_common.panoptic import CocoPanoptic
+from detr_common.run import Means, check_training_args, checkpoints_due, plainly, step_seed, stopping_signals
 from detr_jt.checkpoint import load_weights, resume, save_checkpoint
 from detr_jt.detr import build_model
 from detr_jt.engine import evaluate, set_seed, train_one_epoch
@@ -34,6 +23,7 @@ from detr_jt.optimizer import build_optimizer, build_scheduler, named_parameters
 from detr_jt.processes import available_device, gather, learner, rank, together, world_size
 
 SUFFIX = ".pkl"
+PANOPTIC = "panoptic_eval"
 
 
 class Trainer:
@@ -60,6 +50,8 @@ class Trainer:
         self.on_step: Callable[[dict[str, float]], None] = lambda values: None
         set_seed(args.seed)
         self.model, self.criterion, self.postprocessors = build_model(args)
+        if "panoptic" in self.postprocessors and isinstance(self.validation, CocoPanoptic):
+            self.postprocessors["panoptic"].is_thing_map.update(self.validation.panoptic.things)
         self.epoch, self.means = args.start_epoch, Means()
         if args.eval:
             load_weights(self.model, args.resume)
@@ -67,11 +59,11 @@ class Trainer:
         self.learner = learner(self.model)
         self.optimizer = build_optimizer(self.model, args)
         self.lr_scheduler = build_scheduler(self.optimizer, args)
-        if args.resume:
-            self.epoch, self.means = resume(args.resume, self.model, self.optimizer, self.lr_scheduler) or (
-                args.start_epoch,
-                Means(),
-            )
+        begun = resume(args.resume, self.model, self.optimizer, self.lr_scheduler) if args.resume else None
+        if begun:
+            self.epoch, self.means = begun
+        elif args.frozen_weights:
+            load_weights(self.model.detr, args.frozen_weights)
         if self.output:
             cut_log(self.output, self.epoch)
 
@@ -94,7 +86,7 @@ class Trainer:
                     return False
         return True
 
-    def loader(self, dataset: CocoDetection, shuffle: bool = False) -> Loader:
+    def loader(self, dataset: Photographs, shuffle: bool = False) -> Loader:
         """Return the batches of this process."""
         args = self.args
         return Loader(dataset, args.batch_size, args.num_workers, shuffle, args.seed, rank(), world_size())
@@ -133,11 +125,9 @@ class Trainer:
         due = args.eval_every and ((epoch + 1) % args.eval_every == 0 or epoch + 1 == args.epochs)
         test = self.evaluate(unseen) if due else {}
         more = {"n_parameters": sum(weight.numel() for weight in named_parameters(self.optimizer).values())}
-        if due and seen is not None:
-            figures = self.evaluate(seen)
-            more[TRAIN_FIGURES] = [figures[name] for name in FIGURES]
+        on_seen = self.evaluate(seen) if due and seen is not None else {}
         if self.output:
-            write_log(self.output, epoch, train, test, more)
+            write_log(self.output, epoch, train, test, on_seen, more)
             if test:
                 write_summary(self.output, epoch, test)
         self.epoch, self.means = epoch + 1, Means()
@@ -145,8 +135,10 @@ class Trainer:
 
     def evaluate(self, batches: Loader) -> dict[str, float]:
         """Return the losses and the figures of photographs, and print the latter."""
-        means, found = evaluate(self.model, self.criterion, self.postprocessors["bbox"], batches.epoch(0))
-        figures = evaluate_boxes(batches.dataset.annotations, found)
+        means, found = evaluate(self.model, self.criterion, self.postprocessors, batches.epoch(0))
+        # As upstream, panoptic maps of the photographs for validation are left beside the logs.
+        folder = self.output / PANOPTIC if self.output and batches.dataset is self.validation else None
+        figures = evaluate_found(batches.dataset, found, folder)
         if rank() == 0:
             print("\n".join(summary_lines(figures)), flush=True)
         return {**means.values(), **figures}

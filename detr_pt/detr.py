@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from detr_common.errors import InputError
-from detr_common.options import num_classes
+from detr_common.options import NUM_CLASSES, num_classes
 from detr_pt.backbone import Joiner, build_backbone
 from detr_pt.criterion import SetCriterion, build_criterion
 from detr_pt.layers import MLP, Conv2d
 from detr_pt.nested_tensor import NestedTensor, as_nested_tensor
-from detr_pt.postprocess import PostProcess
+from detr_pt.postprocess import PostProcess, PostProcessPanoptic, PostProcessSegm
 from detr_pt.segmentation import DETRsegm
 from detr_pt.transformer import Transformer, build_transformer
 
@@ -110,6 +110,20 @@ def build_model(args: argparse.Namespace) -> tuple[DETR | DETRsegm, SetCriterion
         aux_loss=args.aux_loss,
     )
     if args.masks:
-        model = DETRsegm(model)
+        model = DETRsegm(model, freeze_detr=bool(args.frozen_weights))
     model.to(device=args.device, dtype=getattr(torch, args.dtype))
-    return model, build_criterion(args), {"bbox": PostProcess()}
+    return model, build_criterion(args), build_postprocessors(args)
+
+
+def build_postprocessors(args: argparse.Namespace) -> dict[str, nn.Module]:
+    """Return what makes detections of predictions: ``bbox``, with masks ``segm``, for panoptic data ``panoptic``.
+
+    Until a data set says otherwise, categories above those of COCO's objects are stuff.
+    """
+    postprocessors: dict[str, nn.Module] = {"bbox": PostProcess()}
+    if args.masks:
+        postprocessors["segm"] = PostProcessSegm()
+        if args.dataset_file == "coco_panoptic":
+            last = NUM_CLASSES["coco"] - 1
+            postprocessors["panoptic"] = PostProcessPanoptic({i: i <= last for i in range(num_classes(args))})
+    return postprocessors

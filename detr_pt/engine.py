@@ -11,11 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from detr_common.errors import NotFiniteError
-from detr_common.evaluate import detections_of
+from detr_common.evaluate import Found
 from detr_common.finite import Watch, check_images, check_losses, gradients_told, told
 from detr_common.run import Means, evaluation_of
 from detr_pt.criterion import total_loss
 from detr_pt.optimizer import AdamW, backward, clip_grad_norm, gradients
+from detr_pt.postprocess import postprocess
 from detr_pt.processes import bare, gather
 
 Array = npt.NDArray[Any]
@@ -62,18 +63,21 @@ def train_one_epoch(
 
 
 def evaluate(
-    model: nn.Module, criterion: nn.Module, postprocess: nn.Module, batches: Iterable[tuple[Images, Targets]]
-) -> tuple[Means, list[dict[str, Any]]]:
+    model: nn.Module,
+    criterion: nn.Module,
+    postprocessors: Mapping[str, nn.Module],
+    batches: Iterable[tuple[Images, Targets]],
+) -> tuple[Means, Found]:
     """Run the detector on each batch, without learning from it.
 
     Args:
         model: the detector.
         criterion: its losses.
-        postprocess: of its boxes.
-        batches: images and targets, with ``image_id`` and ``orig_size``.
+        postprocessors: see ``detr_pt.postprocess.postprocess``.
+        batches: images and targets, with ``image_id``, ``orig_size`` and ``size``.
 
     Returns:
-        The means of all losses, and the detections, see ``detr_common.evaluate.detections_of``; of all processes.
+        The means of all losses, and what was found; of all processes.
 
     Raises:
         InputError: a target cannot be used.
@@ -82,16 +86,19 @@ def evaluate(
     set_training(model, False)
     set_training(criterion, False)
     losses: list[dict[str, float]] = []
-    found: list[dict[str, Any]] = []
+    found = Found()
     with torch.no_grad():
         for images, targets in batches:
             samples = to_samples(model, images)
             values, outputs, _ = forward(model, criterion, samples, targets)
             losses.append(values)
-            sizes = torch.from_numpy(np.stack([target["orig_size"] for target in targets])).to(samples[0].device)
-            for target, result in zip(targets, postprocess(outputs, sizes), strict=True):
+            sizes = [
+                torch.from_numpy(np.stack([target[key] for target in targets])).to(samples[0].device)
+                for key in ("orig_size", "size")
+            ]
+            for target, result, panoptic in zip(targets, *postprocess(postprocessors, outputs, *sizes), strict=True):
                 arrays = {name: value.cpu().numpy() for name, value in result.items()}
-                found += detections_of(int(target["image_id"][0]), arrays)
+                found.add(int(target["image_id"][0]), arrays, panoptic)
     return evaluation_of(gather((losses, found)))
 
 
@@ -172,6 +179,9 @@ def forward(
         }
         for target in targets
     ]
+    if "masks" in criterion.losses:
+        for one, target in zip(there, targets, strict=True):
+            one["masks"] = torch.from_numpy(np.ascontiguousarray(target["masks"])).to(like.device)
     try:
         outputs = model(samples)
         losses = criterion(outputs, there)

@@ -8,7 +8,8 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from detr_common.coco import build_dataset
+from detr_common.coco import CocoDetection, build_dataset
+from detr_common.errors import InputError
 from detr_common.loader import Loader
 
 ROUNDS = 5
@@ -47,6 +48,8 @@ def measure_loading(args: argparse.Namespace) -> LoadingSpeed:
     from parity.frameworks.torchvision_loading import batches
 
     dataset = build_dataset("train", args)
+    if not isinstance(dataset, CocoDetection) or dataset.masks:
+        raise InputError("--bench: the yardstick loads photographs and boxes; leave --masks and panoptic data out")
     ours, upstream = [], []
     for number in range(ROUNDS):
         with Loader(dataset, args.batch_size, args.num_workers, shuffle=True, seed=args.seed) as loader:

@@ -11,7 +11,7 @@ from typing import Any
 
 from detr_common.errors import InputError
 from parity.output import plain
-from parity.runs.curves import PORT, REFERENCE, Curves, final
+from parity.runs.curves import PORT, REFERENCE, Curves
 from parity.runs.equivalence import Equivalence, equivalence
 from parity.runs.training import RunProgress, TrainJob, prepare, train_all
 
@@ -115,10 +115,10 @@ def end_of(run: Curves) -> dict[str, float]:
     Raises:
         InputError: it was never evaluated.
     """
-    train, val = run.figures(train=True), run.figures(train=False)
-    if not train or not val:
+    ends = run.ends()
+    if not {"ap_train", "ap_val"} <= set(ends):
         raise InputError("a run was never evaluated; --eval_every 0 leaves nothing to test")
-    return {"loss": final(run.of("train_loss")), "ap_train": train[max(train)][0], "ap_val": val[max(val)][0]}
+    return ends
 
 
 def _tests(job: ConvergeJob, ends: dict[int, dict[str, dict[str, float]]], name: str) -> tuple[Equivalence, ...]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from detr_common.errors import InputError
-from detr_common.run import LOG, TRAIN_FIGURES
+from detr_common.logs import BOXES, LOG, MASKS
 
 STEPS = "steps.jsonl"
 REFERENCE, PORT = "torch", "jittor"
@@ -37,10 +37,27 @@ class Curves:
         """
         return [float(line[key]) for line in self.epochs]
 
-    def figures(self, train: bool) -> dict[int, list[float]]:
+    def figures(self, train: bool, masks: bool = False) -> dict[int, list[float]]:
         """Return the figures of pycocotools by the epoch after which there was an evaluation."""
-        key = TRAIN_FIGURES if train else "test_coco_eval_bbox"
+        key = f"{'train' if train else 'test'}_{MASKS if masks else BOXES}"
         return {int(line["epoch"]): line[key] for line in self.epochs if key in line}
+
+    def quality(self, train: bool) -> dict[int, float]:
+        """Return the panoptic quality of all categories, likewise."""
+        key = f"{'train' if train else 'test'}_PQ_all"
+        return {int(line["epoch"]): line[key]["pq"] for line in self.epochs if key in line}
+
+    def ends(self) -> dict[str, float]:
+        """Return what the run ends with: the loss over its last five epochs, and every AP and PQ on both parts."""
+        found = {"loss": final(self.of("train_loss"))}
+        for part, train in (("train", True), ("val", False)):
+            series = {
+                f"ap_{part}": {epoch: values[0] for epoch, values in self.figures(train).items()},
+                f"mask_ap_{part}": {epoch: values[0] for epoch, values in self.figures(train, masks=True).items()},
+                f"pq_{part}": self.quality(train),
+            }
+            found |= {name: values[max(values)] for name, values in series.items() if values}
+        return found
 
 
 def read_curves(folder: Path) -> Curves:

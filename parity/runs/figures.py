@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,23 +20,43 @@ LOSSES = {
     "train_loss_bbox": "L1 loss of boxes",
     "train_loss_giou": "GIoU loss",
 }
+# Those that only a mask head has.
+MASK_LOSSES = {"train_loss_mask": "focal loss of masks", "train_loss_dice": "dice loss of masks"}
 FIGURES = {0: "AP", 1: "AP50", 2: "AP75"}
+
+# Returns what a panel shows of a run, on the photographs for training or on the others, by epoch.
+Series = Callable[[Curves, bool], Mapping[int, float]]
 _COLOURS = {REFERENCE: "#d95f02", PORT: "#1b6ca8"}
 _LABELS = {REFERENCE: "PyTorch", PORT: "Jittor"}
 _TWIN = "#b0b0b0"
 
 
 def draw(runs: Mapping[str, Curves], out: Path) -> list[Path]:
-    """Write ``training.png``, ``ap.png`` and ``steps.png`` and return their paths.
+    """Write ``training.png``, ``steps.png``, ``ap.png``, with masks ``masks.png``, and return their paths.
 
     Args:
         runs: by name; see ``parity.runs.curves.inside``.
         out: folder of the pictures.
     """
     written = [_save(_training(runs), out / "training.png"), _save(_steps(runs), out / "steps.png")]
-    if any(run.figures(train=False) for run in runs.values()):
-        written.append(_save(_ap(runs), out / "ap.png"))
+    boxes = {title: _figure(index, masks=False) for index, title in FIGURES.items()}
+    masks = {f"{title} of masks": _figure(index, masks=True) for index, title in FIGURES.items()}
+    panoptic: dict[str, Series] = {"panoptic quality": lambda run, train: run.quality(train)}
+    for name, panels in (("ap.png", boxes), ("masks.png", masks | panoptic)):
+        there = {title: of for title, of in panels.items() if any(of(run, False) for run in runs.values())}
+        if there:
+            written.append(_save(_evaluations(runs, there), out / name))
     return written
+
+
+def losses_of(runs: Mapping[str, Curves]) -> dict[str, str]:
+    """Return the losses that are judged and drawn, with their titles; the total first."""
+    masks = all(key in line for key in MASK_LOSSES for run in runs.values() for line in run.epochs[:1])
+    return LOSSES | (MASK_LOSSES if masks else {})
+
+
+def _figure(index: int, masks: bool) -> Series:
+    return lambda run, train: {epoch: values[index] for epoch, values in run.figures(train, masks).items()}
 
 
 def _save(figure: Figure, path: Path) -> Path:
@@ -46,9 +66,10 @@ def _save(figure: Figure, path: Path) -> Path:
 
 def _training(runs: Mapping[str, Curves]) -> Figure:
     """Each loss above, and below how far the port is from PyTorch, on the envelope of the twins."""
-    figure = Figure(figsize=(14, 6.4), layout="constrained")
-    axes = figure.subplots(2, len(LOSSES), sharex=True, height_ratios=(2, 1))
-    for column, (key, title) in enumerate(LOSSES.items()):
+    losses = losses_of(runs)
+    figure = Figure(figsize=(3.5 * len(losses), 6.4), layout="constrained")
+    axes = figure.subplots(2, len(losses), sharex=True, height_ratios=(2, 1))
+    for column, (key, title) in enumerate(losses.items()):
         above, below = axes[0][column], axes[1][column]
         for name, run in _ordered(runs):
             above.plot(run.of(key), **_style(name))
@@ -67,16 +88,16 @@ def _training(runs: Mapping[str, Curves]) -> Figure:
     return figure
 
 
-def _ap(runs: Mapping[str, Curves]) -> Figure:
-    figure = Figure(figsize=(14, 4.2), layout="constrained")
-    for axis, (index, title) in zip(figure.subplots(1, len(FIGURES)), FIGURES.items(), strict=True):
+def _evaluations(runs: Mapping[str, Curves], panels: Mapping[str, Series]) -> Figure:
+    figure = Figure(figsize=(4.7 * len(panels), 4.2), layout="constrained")
+    for axis, (title, of) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
         for name, run in _ordered(runs):
             for train, dashes, part in ((True, "-", "training photographs"), (False, ":", "validation")):
-                figures = run.figures(train)
+                figures = of(run, train)
                 style = _style(name) | {"linestyle": dashes}
                 if style["label"]:
                     style["label"] += f", {part}"
-                axis.plot(list(figures), [max(values[index], 0.0) for values in figures.values()], **style)
+                axis.plot(list(figures), [max(value, 0.0) for value in figures.values()], **style)
         axis.set_title(title)
         axis.set_xlabel("epoch")
         axis.set_ylim(-0.02, 1.02)

@@ -13,7 +13,8 @@ from pathlib import Path
 import weight_convert
 from detr_common.coco import build_dataset
 from detr_common.errors import InputError
-from detr_common.run import LOG, plainly
+from detr_common.logs import LOG
+from detr_common.run import plainly
 from fixtures.initial import initial_state_dict
 from parity.client import Worker, WorkerError
 from parity.runs.curves import PORT, REFERENCE, Curves, read_curves

@@ -14,8 +14,8 @@ from detr_common.loader import Loader
 from parity.frameworks.base import Batch
 from parity.layers import LayersJob, LayersSession
 from parity.output import plain
-from parity.runs.curves import PORT, REFERENCE, Curves, Inside, final, inside
-from parity.runs.figures import LOSSES, draw
+from parity.runs.curves import PORT, REFERENCE, Curves, Inside, inside
+from parity.runs.figures import draw, losses_of
 from parity.runs.training import RunProgress, TrainJob, prepare, train_all
 from parity.steps import StepsJob, compare_steps
 from parity.steps_verdict import StepsVerdict
@@ -45,15 +45,8 @@ class TrainVerdict:
         return (self.first is None or bool(self.first)) and bool(self.curves) and bool(self.curves[0])
 
     def ends(self) -> dict[str, dict[str, float]]:
-        """Return what each run ends with: the loss over its last five epochs, and AP on both parts."""
-        found = {}
-        for name, run in self.runs.items():
-            found[name] = {"loss": final(run.of("train_loss"))}
-            for part, train in (("train", True), ("val", False)):
-                figures = run.figures(train)
-                if figures:
-                    found[name][f"ap_{part}"] = figures[max(figures)][0]
-        return found
+        """Return what each run ends with, see ``Curves.ends``."""
+        return {name: run.ends() for name, run in self.runs.items()}
 
     def lines(self) -> list[str]:
         """Return the story of the rung."""
@@ -121,7 +114,7 @@ def compare_training(job: TrainJob, first_steps: int, progress: RunProgress) -> 
     start = prepare(job)
     first = _first_steps(job, start.weights, first_steps) if first_steps else None
     runs = train_all(job, start, progress)
-    curves = tuple(inside(runs, key) for key in LOSSES)
+    curves = tuple(inside(runs, key) for key in losses_of(runs))
     verdict = TrainVerdict(first, curves, runs, tuple(draw(runs, job.out)))
     (job.out / VERDICT).write_text(json.dumps(plain(verdict.as_dict()), indent=1), encoding="utf8")
     return verdict

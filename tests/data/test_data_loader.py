@@ -59,7 +59,7 @@ def test_what_is_drawn_is_in_coco_s_form(tmp_path: Path) -> None:
     for name in ("a", "b"):
         write_coco(tmp_path / name, Drawn(train=30, val=10))
     files = sorted(path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("*") if path.is_file())
-    assert len(files) == 42
+    assert len(files) == 84  # a photograph and its panoptic PNG for each of 40, and two annotation files for each part
     assert all((tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes() for file in files)
     dataset = build_dataset("train", training_args(coco_path=str(tmp_path / "a")))
     counts = [len(dataset.annotations.of_image(image["id"])) for image in dataset.annotations.images]
