@@ -42,7 +42,7 @@ def panoptic_map(
         ``png_string``, bytes, and ``segments_info``: ``id``, ``isthing``, ``category_id`` and ``area`` of each segment.
     """
     kept: Indices = np.arange(len(labels))
-    first = _first_of_stuff(labels, is_thing)
+    first = first_of_stuff(labels, is_thing)
     ids, areas = _shared_out(kept, lambda left: first[owners(left)], size)
     while (areas <= SMALL).any():
         kept = kept[areas > SMALL]
@@ -54,7 +54,7 @@ def panoptic_map(
     return {"png_string": encode(ids), "segments_info": segments}
 
 
-def _first_of_stuff(labels: Indices, is_thing: Mapping[int, bool]) -> Indices:
+def first_of_stuff(labels: Indices, is_thing: Mapping[int, bool]) -> Indices:
     """Return for each query the first of its category where that is stuff, and itself where it is a thing."""
     seen: dict[int, int] = {}
     owners = [

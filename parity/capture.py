@@ -191,6 +191,8 @@ class Recorder:
         return args, kwargs
 
     def _alias(self, call: _Call, path: str, value: Any) -> Any:
+        if isinstance(value, (list, tuple)) and value and all(map(self._tensor.is_one, value)):
+            return type(value)(self._alias(call, f"{path}.{i}", one) for i, one in enumerate(value))
         if not self._tensor.is_one(value):
             return value
         alias = self._tensor.alias(value)

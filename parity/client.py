@@ -113,9 +113,18 @@ class Worker:
             self._expect("ready")
             self._ready = True
 
-    def start(self, images: Sequence[npt.NDArray[np.float32]], capture: bool) -> None:
-        """Start a forward pass on [3, H, W] images; read it with ``entries``."""
-        self.ask("forward", {f"image.{i}": image for i, image in enumerate(images)}, capture=capture)
+    def start(
+        self, images: Sequence[npt.NDArray[np.float32]], capture: bool, sizes: Sequence[Sequence[int]] = ()
+    ) -> None:
+        """Start a forward pass on [3, H, W] images; read it with ``entries``.
+
+        Args:
+            images: float32.
+            capture: whether tensors are wanted, beside the results.
+            sizes: see ``parity.frameworks.base.Adapter.forward``.
+        """
+        arrays = {f"image.{i}": image for i, image in enumerate(images)}
+        self.ask("forward", arrays, capture=capture, sizes=[[int(side) for side in size] for size in sizes])
 
     def ask(self, do: str, arrays: Mapping[str, Array], **details: Any) -> None:
         """Ask for a pass (``parity.frameworks.base.Adapter``); read the answer with ``entries``."""
@@ -161,9 +170,9 @@ class Worker:
                 self.failure = header["message"]
                 return
 
-    def run(self, images: Sequence[npt.NDArray[np.float32]]) -> dict[str, Array]:
-        """Run a plain forward pass and return its results."""
-        self.start(images, capture=False)
+    def run(self, images: Sequence[npt.NDArray[np.float32]], sizes: Sequence[Sequence[int]] = ()) -> dict[str, Array]:
+        """Run a plain forward pass and return its results; see ``start``."""
+        self.start(images, capture=False, sizes=sizes)
         return self.answer()
 
     def close(self) -> None:

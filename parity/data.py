@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from parity.client import Worker, WorkerError
+from parity.rungs import PORT, REFERENCE
 from parity.trace import Entry
 
-FRAMEWORKS = ("torch", "jittor")
+FRAMEWORKS = (REFERENCE, PORT)
 
 
 @dataclass(frozen=True)
@@ -24,11 +25,28 @@ class DataJob:
         args: options of a training program; see ``detr_common.options.get_training_parser``.
         parts: of the data set, "train" and "val".
         epochs: of the training part; each is drawn anew.
+        mutant: name of a fault to plant in the process that reads for the port.
     """
 
     args: argparse.Namespace
     parts: tuple[str, ...] = ("train", "val")
     epochs: int = 1
+    mutant: str = ""
+
+
+@dataclass(frozen=True)
+class DataFinding:
+    """The first array that is not equal.
+
+    Attributes:
+        owner: what it is of: ``images``, ``mask`` or an entry of the targets.
+        name: of the array.
+        error64: nothing, since equal bits have no measure.
+    """
+
+    owner: str
+    name: str
+    error64: None = None
 
 
 @dataclass(frozen=True)
@@ -39,12 +57,14 @@ class DataVerdict:
         compared: number of arrays.
         images: number of photographs.
         different: what is not equal, in words, in the order of the batches.
+        first_divergence: where that begins; None if all is equal.
     """
 
     compared: int
     images: int
     different: tuple[str, ...]
     settings: dict[str, Any] = field(repr=False, default_factory=dict)
+    first_divergence: DataFinding | None = None
 
     rung = "data"
 
@@ -78,20 +98,29 @@ def compare_data(job: DataJob, progress: Callable[[str, int], None] = lambda _ru
         workers = [stack.enter_context(Worker(framework)) for framework in FRAMEWORKS]
         for worker in workers:
             worker.wait_built()
-            worker.ask("data", {}, args=vars(job.args), parts=list(job.parts), epochs=job.epochs)
+            mutant = job.mutant if worker.framework == PORT else ""
+            worker.ask("data", {}, args=vars(job.args), parts=list(job.parts), epochs=job.epochs, mutant=mutant)
         compared, images, different = 0, 0, []
+        first = None
         for theirs, mine in _pairs([worker.entries() for worker in workers]):
             compared += 1
             images += (theirs or mine).name.rpartition("/")[2].startswith("labels.")
             difference = _difference(theirs, mine)
             if difference:
+                name = (theirs or mine).name
+                first = first or DataFinding(name.rpartition("/")[2].partition(".")[0], name)
                 different.append(difference)
             progress("data", compared)
         for worker in workers:
             if worker.failure:
                 raise WorkerError(f"{worker.label}: reading failed\n{worker.failure}")
-    settings = {"coco_path": str(job.args.coco_path), "parts": list(job.parts), "epochs": job.epochs}
-    return DataVerdict(compared, images, tuple(different), settings)
+    settings = {
+        "mutant": job.mutant,
+        "coco_path": str(job.args.coco_path),
+        "parts": list(job.parts),
+        "epochs": job.epochs,
+    }
+    return DataVerdict(compared, images, tuple(different), settings, first)
 
 
 def _pairs(streams: list[Iterator[Entry]]) -> Iterator[tuple[Any, Any]]:

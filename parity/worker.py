@@ -21,6 +21,7 @@ from detr_common.errors import InputError
 from detr_common.loader import Loader
 from parity.frameworks import load_adapter
 from parity.frameworks.base import Adapter, Batch
+from parity.mutants.data import reading_with
 from parity.runs.curves import STEPS
 from parity.trace import Entry
 from parity.wire import Array, Disconnected, receive, send
@@ -84,7 +85,7 @@ def _run(adapter: Adapter, request: dict[str, Any], arrays: dict[str, Array], em
     batch = Batch.of(arrays)
     match request["do"]:
         case "forward":
-            return adapter.forward(batch.images, emit if request["capture"] else None)
+            return adapter.forward(batch.images, emit if request["capture"] else None, request["sizes"])
         case "choose":
             return adapter.training.choose(batch)
         case "losses":
@@ -92,7 +93,8 @@ def _run(adapter: Adapter, request: dict[str, Any], arrays: dict[str, Array], em
         case "gradients":
             adapter.training.gradients(batch, arrays, request["split"], emit)
         case "data":
-            _read_data(adapter, request, emit)
+            with reading_with(request["mutant"]):
+                _read_data(adapter, request, emit)
         case "train":
             _train(adapter, request, emit)
         case "prepare":

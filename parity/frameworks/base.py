@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType
@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from detr_common.segments import from_png
 from parity.trace import Entry
 
 Array = npt.NDArray[Any]
@@ -23,6 +24,8 @@ EPOCH_STEPS = 2**20
 
 # The name under which post-processing stands in a trace, beside the model's modules.
 POSTPROCESS = "postprocess"
+# Its parts, by the kind of result.
+POSTPROCESSORS = {"bbox": POSTPROCESS, "segm": f"{POSTPROCESS}.segm", "panoptic": f"{POSTPROCESS}.panoptic"}
 
 # Likewise for the losses; their modules stand below it.
 CRITERION = "criterion"
@@ -163,16 +166,20 @@ class Adapter(Protocol):
     def pad(self, images: Sequence[npt.NDArray[np.float32]]) -> dict[str, Array]:
         """Make a batch of [3, H, W] images; return ``images`` [B, 3, H, W] and ``mask``, bool [B, H, W]."""
 
-    def forward(self, images: Sequence[npt.NDArray[np.float32]], emit: EmitEntry | None) -> dict[str, Array]:
+    def forward(
+        self, images: Sequence[npt.NDArray[np.float32]], emit: EmitEntry | None, sizes: Sequence[Sequence[int]] = ()
+    ) -> dict[str, Array]:
         """Run the detector and its post-processing on [3, H, W] images.
 
         Args:
             images: float32; cast to the dtype of the model.
             emit: receives every captured tensor in execution order; None runs plainly.
+            sizes: height and width of the photograph that each image was made of; none for ``photograph_sizes``.
 
         Returns:
-            ``pred_logits``, ``pred_boxes``, with a mask head ``pred_masks``, and the detections of each image:
-            ``scores.0``, ``labels.0``, ``boxes.0``.
+            ``pred_logits``, ``pred_boxes``, with a mask head ``pred_masks``, and what was found in each image:
+            ``scores.0``, ``labels.0``, ``boxes.0``, maybe ``masks.0``, and ``ids.0`` and ``segments.0``, see
+            ``panoptic_arrays``.
         """
 
 
@@ -184,6 +191,40 @@ def code_of(function: Callable[..., object]) -> tuple[CodeType, str]:
     package = function.__module__.split(".")[0]
     start = max((i for i, part in enumerate(parts) if part == package), default=len(parts) - 1)
     return code, "/".join(parts[start:])
+
+
+def photograph_sizes(images: Sequence[npt.NDArray[np.float32]]) -> list[list[int]]:
+    """Return sizes of photographs that are a little larger than the images, so that scaling back is tested too."""
+    return [[side + side // 4 + 1 for side in image.shape[1:]] for image in images]
+
+
+def panoptic_arrays(maps: Sequence[Mapping[str, Any] | None]) -> list[dict[str, Array]]:
+    """Return ``ids``, int32 [H, W], and ``segments``, int64 [n, 4], of each panoptic map; nothing where there is none.
+
+    A segment is its id, whether it is a thing, its category id and its area in pixels.
+    """
+    keys = ("id", "isthing", "category_id", "area")
+    return [
+        {
+            "ids": from_png(one["png_string"]),
+            "segments": np.array(
+                [[segment[key] for key in keys] for segment in one["segments_info"]], np.int64
+            ).reshape(-1, len(keys)),
+        }
+        for one in maps
+        if one is not None
+    ]
+
+
+def panoptic_entries(maps: Sequence[Mapping[str, Any] | None], source: str) -> Iterator[Entry]:
+    """Yield panoptic maps as entries of a trace; they are no tensors, so that no recorder sees them."""
+    owner = POSTPROCESSORS["panoptic"]
+    for i, arrays in enumerate(panoptic_arrays(maps)):
+        for key, array in arrays.items():
+            yield Entry(f"forward/{owner}[{i}.{key}]", owner, source, array)
+    # Uniform, and so counted as not tried, where there is no segment at all.
+    found = np.array([False, *(bool(one and one["segments_info"]) for one in maps)])
+    yield Entry(f"forward/{owner}[found]", owner, source, found)
 
 
 def flatten_results(outputs: Mapping[str, Any], detections: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import detr_jt  # readies Jittor, so it comes before Jittor itself
 
@@ -17,9 +18,21 @@ from jittor import nn
 
 from detr_common.run import check_training_args
 from detr_jt.__main__ import Trainer
+from detr_jt.postprocess import postprocess
 from parity import chance
 from parity.capture import Captured, Recent, RecentArrays, Window
-from parity.frameworks.base import EPOCH_STEPS, POSTPROCESS, Array, EmitEntry, NoteStep, flatten_results
+from parity.frameworks.base import (
+    EPOCH_STEPS,
+    POSTPROCESSORS,
+    Array,
+    EmitEntry,
+    NoteStep,
+    code_of,
+    flatten_results,
+    panoptic_arrays,
+    panoptic_entries,
+    photograph_sizes,
+)
 from parity.frameworks.jittor_training import HELD_BYTES, JittorTraining, capturing, drawing
 from parity.mutants.port import plant, unplant
 from parity.trace import Entry
@@ -77,19 +90,32 @@ class JittorAdapter:
         batch = detr_jt.nested_tensor_from_tensor_list([jt.array(image) for image in images])
         return {"images": batch.tensors.numpy(), "mask": batch.mask.numpy()}
 
-    def forward(self, images: Sequence[npt.NDArray[np.float32]], emit: EmitEntry | None) -> dict[str, Array]:
+    def forward(
+        self, images: Sequence[npt.NDArray[np.float32]], emit: EmitEntry | None, sizes: Sequence[Sequence[int]] = ()
+    ) -> dict[str, Array]:
         """Run the detector and its post-processing; with ``emit`` as often as it takes to hold every tensor once."""
         window = Window(HELD_BYTES)
         while True:
             with jt.no_grad(), self._capture(emit, window):
                 outputs = self.model([jt.array(image, dtype=self.args.dtype) for image in images])
-                detections = self.postprocessors["bbox"](outputs, jt.array([image.shape[1:] for image in images]))
+                own = jt.array([image.shape[1:] for image in images])
+                there = jt.array(sizes or photograph_sizes(images))
+                detections, maps = postprocess(self.postprocessors, outputs, there, own)
                 results = {name: value.numpy() for name, value in flatten_results(outputs, detections).items()}
             if not window.advance():
-                return results
+                return {**results, **self._panoptic(maps, emit)}
+
+    def _panoptic(self, maps: Sequence[Mapping[str, Any] | None], emit: EmitEntry | None) -> dict[str, Array]:
+        """Emit panoptic maps, in float64 alone, since a pixel near a tie moves areas; return them by name."""
+        if emit is not None and self.args.dtype == "float64" and "panoptic" in self.postprocessors:
+            code, file = code_of(type(self.postprocessors["panoptic"]).execute)
+            for entry in panoptic_entries(maps, f"{file}:{code.co_firstlineno}"):
+                emit(entry)
+        arrays = panoptic_arrays(maps)
+        return {f"{key}.{i}": array for i, found in enumerate(arrays) for key, array in found.items()}
 
     def _named_modules(self) -> list[tuple[str, nn.Module]]:
-        return [*self.training.named, (POSTPROCESS, self.postprocessors["bbox"])]
+        return [*self.training.named, *((POSTPROCESSORS[kind], module) for kind, module in self.postprocessors.items())]
 
     @contextmanager
     def _capture(self, emit: EmitEntry | None, window: Window) -> Iterator[None]:

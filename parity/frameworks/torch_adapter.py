@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,9 +17,21 @@ from torch import nn
 import detr_pt
 from detr_common.run import check_training_args
 from detr_pt.__main__ import Trainer
+from detr_pt.postprocess import postprocess
 from parity import chance
 from parity.capture import Captured, Recent
-from parity.frameworks.base import EPOCH_STEPS, POSTPROCESS, Array, EmitEntry, NoteStep, flatten_results
+from parity.frameworks.base import (
+    EPOCH_STEPS,
+    POSTPROCESSORS,
+    Array,
+    EmitEntry,
+    NoteStep,
+    code_of,
+    flatten_results,
+    panoptic_arrays,
+    panoptic_entries,
+    photograph_sizes,
+)
 from parity.frameworks.torch_training import TorchTraining, capturing, drawing, to_numpy
 from parity.trace import Entry
 
@@ -80,18 +93,31 @@ class TorchAdapter:
         batch = detr_pt.nested_tensor_from_tensor_list([torch.from_numpy(image) for image in images])
         return {"images": batch.tensors.numpy(), "mask": batch.mask.numpy()}
 
-    def forward(self, images: Sequence[npt.NDArray[np.float32]], emit: EmitEntry | None) -> dict[str, Array]:
+    def forward(
+        self, images: Sequence[npt.NDArray[np.float32]], emit: EmitEntry | None, sizes: Sequence[Sequence[int]] = ()
+    ) -> dict[str, Array]:
         """Run the detector and its post-processing."""
         dtype = getattr(torch, self.args.dtype)
         tensors = [torch.from_numpy(image).to(device=self.args.device, dtype=dtype) for image in images]
-        sizes = torch.tensor([image.shape[1:] for image in images], device=self.args.device)
+        own = torch.tensor([image.shape[1:] for image in images], device=self.args.device)
+        there = torch.tensor(sizes or photograph_sizes(images), device=self.args.device)
         with torch.no_grad(), self._capture(emit):
             outputs = self.model(tensors)
-            detections = self.postprocessors["bbox"](outputs, sizes)
-        return {name: to_numpy(value) for name, value in flatten_results(outputs, detections).items()}
+            detections, maps = postprocess(self.postprocessors, outputs, there, own)
+        results = {name: to_numpy(value) for name, value in flatten_results(outputs, detections).items()}
+        return {**results, **self._panoptic(maps, emit)}
+
+    def _panoptic(self, maps: Sequence[Mapping[str, Any] | None], emit: EmitEntry | None) -> dict[str, Array]:
+        """Emit panoptic maps, in float64 alone, since a pixel near a tie moves areas; return them by name."""
+        if emit is not None and self.args.dtype == "float64" and "panoptic" in self.postprocessors:
+            code, file = code_of(type(self.postprocessors["panoptic"]).forward)
+            for entry in panoptic_entries(maps, f"{file}:{code.co_firstlineno}"):
+                emit(entry)
+        arrays = panoptic_arrays(maps)
+        return {f"{key}.{i}": array for i, found in enumerate(arrays) for key, array in found.items()}
 
     def _named_modules(self) -> list[tuple[str, nn.Module]]:
-        return [*self.training.named, (POSTPROCESS, self.postprocessors["bbox"])]
+        return [*self.training.named, *((POSTPROCESSORS[kind], module) for kind, module in self.postprocessors.items())]
 
     @contextmanager
     def _capture(self, emit: EmitEntry | None) -> Iterator[None]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import replace
 from math import isfinite
 
+from parity.mutants import segmentation
+from parity.mutants.data import DATA
 from parity.mutants.mutant import Mutant
 from parity.mutants.training import GRADIENTS, LOSSES, STEPS
 
@@ -61,7 +63,17 @@ _LAYERS = (
     Mutant("box-width-height-swapped", "postprocess", "boxes are scaled by (height, width)"),
 )
 
-CATALOGUE = {mutant.name: mutant for mutant in (*_LAYERS, *LOSSES, *GRADIENTS, *STEPS)}
+_IN_ORDER = (
+    *DATA,
+    *_LAYERS,
+    *segmentation.LAYERS,
+    *LOSSES,
+    *segmentation.LOSSES,
+    *GRADIENTS,
+    *segmentation.GRADIENTS,
+    *STEPS,
+)
+CATALOGUE = {mutant.name: mutant for mutant in _IN_ORDER}
 
 
 def sized(text: str) -> Mutant:

@@ -8,9 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from detr_common.options import default_args
+from detr_common.options import default_args, training_args
+from fixtures.coco import Drawn, write_coco
 from parity.batch import photograph_batch
 from parity.client import WorkerError
+from parity.data import DataJob, DataVerdict, compare_data
 from parity.demo import write_seeded_checkpoint
 from parity.frameworks.base import Batch
 from parity.ladder import ModelVerdict, training_batch
@@ -49,7 +51,7 @@ class Kill:
     """
 
     mutant: Mutant
-    verdict: ModelVerdict | None
+    verdict: ModelVerdict | DataVerdict | None
     smallest: float = 0.0
 
     @property
@@ -80,7 +82,7 @@ class Kill:
         first = self.verdict.first_divergence
         if first is None:
             return 0.0
-        if first.error64 is None or first.error64.mismatches:
+        if isinstance(self.verdict, DataVerdict) or first.error64 is None or first.error64.mismatches:
             return math.inf
         exact = self.verdict.exact
         return exact.size(first.error64) / exact.bound
@@ -110,6 +112,15 @@ class Ground:
             self._checkpoints[key] = write_seeded_checkpoint(args, self._folder / f"{len(self._checkpoints)}.pkl")
         return LayersJob(args, self._checkpoints[key], images, mutant=mutant)
 
+    def data_job(self, mutant: str, **options: Any) -> DataJob:
+        """Return a job for the rung of data, on drawn photographs with crowds."""
+        shapes = self._folder / "shapes"
+        if not shapes.exists():
+            write_coco(shapes, Drawn(train=20, val=1))
+        args = training_args(coco_path=str(shapes), coco_panoptic_path=str(shapes), num_workers=0, **options)
+        args.image_size, args.batch_size = 2 * self.size, 4
+        return DataJob(args, ("train",), epochs=4, mutant=mutant)
+
     def compare(self, rung: str, mutant: str = "", batch: Batch | None = None, **options: Any) -> ModelVerdict:
         """Run a rung; that of steps first on drawn gradients, and where these agree on each side's own.
 
@@ -128,6 +139,8 @@ class Ground:
 
     def kill(self, mutant: Mutant) -> Kill:
         """Plant a fault and run the rung that must find it."""
+        if mutant.rung == "data":
+            return Kill(mutant, compare_data(self.data_job(mutant.planted, **mutant.options)))
         return Kill(mutant, self.compare(mutant.rung, mutant.planted, None, **mutant.options))
 
     def smallest(self, mutant: Mutant) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from parity.mutants import gradients as _gradients  # noqa: F401 - registers its faults
 from parity.mutants import layers as _layers  # noqa: F401
 from parity.mutants import losses as _losses  # noqa: F401
+from parity.mutants import masks as _masks  # noqa: F401
 from parity.mutants import sized
 from parity.mutants import steps as _steps  # noqa: F401
 from parity.mutants.planting import PLANTS, Modules, restore
