@@ -49,6 +49,8 @@ out/convergence/shapes: | setup
 convergence: setup | out/convergence/shapes
 	OMP_NUM_THREADS=1 $(BIN)/python -m parity train --output_dir out/convergence/runs $(SHAPES) --epochs 80 --lr_drop 65 \
 		--eval_every 20 --twins 8 --jobs 2 $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m parity train --output_dir out/convergence/runs7 $(SHAPES) --epochs 80 --lr_drop 65 \
+		--eval_every 20 --twins 8 --jobs 2 --seed 7 $(ARGS)
 	OMP_NUM_THREADS=1 $(BIN)/python -m parity converge --output_dir out/convergence/seeds $(SHAPES) --epochs 40 --lr_drop 32 \
 		--eval_every 40 --seeds 5 --margin-ap 0.1 --margin-loss 0.2 --jobs 2 $(ARGS)
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from detr_common.errors import InputError
@@ -111,27 +113,33 @@ def envelope(twins: Sequence[Sequence[float]], floor: float = FLOOR) -> list[flo
 
 @dataclass(frozen=True)
 class Inside:
-    """How a curve of the port lies in the envelope of PyTorch's twins.
+    """How a curve of the port lies among PyTorch's runs.
 
     Attributes:
         key: what was compared, epoch by epoch.
-        distances: of the port from PyTorch's run.
-        envelope: of the twins.
+        distances: of the port from the run of PyTorch that was not moved.
+        envelope: of the twins around that run.
         factor: up to which multiple of the envelope counts as inside.
-        twins: the largest multiple of each twin in the envelope of the others; not judged, but what to read ``worst``
-            beside.
+        multiples: the largest multiple of the envelope that the port's distances are, once around each of PyTorch's
+            runs, in the envelope of the others.
+        correct: the same for each of PyTorch's runs in the place of the port, the median alone; not judged, but what
+            to read ``worst`` beside.
     """
 
     key: str
     distances: tuple[float, ...]
     envelope: tuple[float, ...]
     factor: float
-    twins: tuple[float, ...] = ()
+    multiples: tuple[float, ...]
+    correct: tuple[float, ...] = ()
 
     @property
     def worst(self) -> float:
-        """The largest multiple of the envelope."""
-        return multiple(self.distances, self.envelope)
+        """The largest multiple of the envelope, as the median over PyTorch's runs.
+
+        Any of them could be the one in the middle, and how wide the envelope is around a single one is luck.
+        """
+        return median(self.multiples) if self.multiples else math.inf
 
     def __bool__(self) -> bool:
         return bool(self.distances) and self.worst <= self.factor
@@ -140,6 +148,15 @@ class Inside:
 def multiple(distances: Sequence[float], around: Sequence[float]) -> float:
     """Return the largest multiple of an envelope that a curve's distances are."""
     return max((d / e for d, e in zip(distances, around, strict=True)), default=0.0)
+
+
+def multiples(curve: Sequence[float], others: Sequence[Sequence[float]]) -> tuple[float, ...]:
+    """Return the largest multiple of a curve around each of the others, in the envelope of the rest of them."""
+    found = []
+    for i, middle in enumerate(others):
+        rest = [apart(other, middle) for j, other in enumerate(others) if j != i]
+        found.append(multiple(apart(curve, middle), envelope(rest)))
+    return tuple(found)
 
 
 def inside(runs: Mapping[str, Curves], key: str, factor: float = 2.0) -> Inside:
@@ -156,8 +173,15 @@ def inside(runs: Mapping[str, Curves], key: str, factor: float = 2.0) -> Inside:
     lengths = {name: len(run.epochs) for name, run in runs.items()}
     if len(set(lengths.values())) > 1 or len(runs) < 3:
         raise InputError(f"runs of {lengths} epochs cannot be compared; a run of each framework and a twin are needed")
-    reference = runs[REFERENCE].of(key)
+    port, reference = runs[PORT].of(key), runs[REFERENCE].of(key)
+    others = [run.of(key) for name, run in runs.items() if name != PORT]
     twins = [apart(run.of(key), reference) for name, run in runs.items() if name not in (REFERENCE, PORT)]
-    others = [[twin for j, twin in enumerate(twins) if j != i] for i in range(len(twins))] if len(twins) > 1 else []
-    among = tuple(multiple(twin, envelope(rest)) for twin, rest in zip(twins, others, strict=False))
-    return Inside(key, tuple(apart(runs[PORT].of(key), reference)), tuple(envelope(twins)), factor, among)
+    correct = [multiples(one, others[:i] + others[i + 1 :]) for i, one in enumerate(others)] if len(others) > 2 else []
+    return Inside(
+        key,
+        tuple(apart(port, reference)),
+        tuple(envelope(twins)),
+        factor,
+        multiples(port, others),
+        tuple(median(one) for one in correct),
+    )

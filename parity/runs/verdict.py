@@ -59,8 +59,8 @@ class TrainVerdict:
         for number, curve in enumerate(self.curves):
             mark = "·" if number else "✓" if curve else "✗"
             lines.append(
-                f"  {mark} {curve.key}: at most {curve.worst:.2f} times the envelope of the twins, "
-                f"{max(curve.distances):.2g} away{_among(curve)}"
+                f"  {mark} {curve.key}: at most {curve.worst:.2f} times the envelope of PyTorch's runs "
+                f"(around each of them {min(curve.multiples):.2f} to {max(curve.multiples):.2f}){_among(curve)}"
             )
         for name, ends in self.ends().items():
             shown = "  ".join(f"{key} {value:.4f}" for key, value in ends.items())
@@ -84,7 +84,8 @@ class TrainVerdict:
                     "factor": curve.factor,
                     "distances": list(curve.distances),
                     "envelope": list(curve.envelope),
-                    "twins": list(curve.twins),
+                    "multiples": list(curve.multiples),
+                    "correct": list(curve.correct),
                 }
                 for curve in self.curves
             ],
@@ -94,9 +95,9 @@ class TrainVerdict:
 
 
 def _among(curve: Inside) -> str:
-    if not curve.twins:
+    if not curve.correct:
         return ""
-    return f"; each twin in the envelope of the others {min(curve.twins):.2f} to {max(curve.twins):.2f}"
+    return f"; each of these in the port's place {min(curve.correct):.2f} to {max(curve.correct):.2f}"
 
 
 def compare_training(job: TrainJob, first_steps: int, progress: RunProgress) -> TrainVerdict:
