@@ -11,31 +11,30 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw, ImageFont
+from pycocotools import mask as coder
 
-from detr_common.categories import COCO, read_names
+from detr_common.categories import COCO, STUFF, read_names, read_things
+from detr_common.drawing import Detection, PanopticMap, draw, draw_panoptic
 from detr_common.errors import InputError
 from detr_common.images import FloatArray, load_photograph, open_photograph
 from detr_common.options import get_args_parser
 from detr_common.run import make_folder
+from detr_common.segments import from_png
 
 RESULT = "detections.json"
-_TONES = ("#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#008080", "#9a6324", "#808000")
 
 
 @dataclass(frozen=True)
-class Detection:
-    """An object that was found.
+class Findings:
+    """What was found in a photograph.
 
     Attributes:
-        label: category id.
-        score: from 0 to 1.
-        box: (x0, y0, x1, y1) in pixels of the photograph.
+        detections: those that are sure enough, the surest first.
+        panoptic: its panoptic map; None from a detector that makes none.
     """
 
-    label: int
-    score: float
-    box: tuple[float, float, float, float]
+    detections: list[Detection]
+    panoptic: PanopticMap | None = None
 
 
 def get_parser(prog: str) -> argparse.ArgumentParser:
@@ -43,8 +42,8 @@ def get_parser(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog,
         parents=[get_args_parser()],
-        description="Find objects in photographs. Writes a picture of each, with boxes, labels and scores, and "
-        "detections.json.",
+        description="Find objects in photographs. Writes a picture of each, with boxes, labels, scores and masks, "
+        "one of its panoptic map if the detector makes any, and detections.json.",
     )
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
     parser.add_argument("--resume", required=True, type=Path, metavar="FILE", help="checkpoint, .pth or .pkl")
@@ -88,7 +87,7 @@ def check(args: argparse.Namespace) -> dict[int, str]:
     """
     if not 0 <= args.threshold <= 1:
         raise InputError(f"--threshold {args.threshold}: give a number from 0 to 1")
-    names = read_names(args.names) if args.names else COCO
+    names = read_names(args.names) if args.names else COCO | STUFF
     stems = [path.stem for path in args.images]
     if len(set(stems)) < len(stems):
         raise InputError("two photographs have one name, so that one picture would replace the other; do one at a time")
@@ -98,56 +97,66 @@ def check(args: argparse.Namespace) -> dict[int, str]:
     return names
 
 
+def things(args: argparse.Namespace) -> dict[int, bool]:
+    """Return which categories are things and which are stuff, as far as ``--names`` tells."""
+    return read_things(args.names) if args.names else {}
+
+
 def photograph(path: Path, size: int) -> tuple[FloatArray, npt.NDArray[np.int64]]:
     """Return a photograph for the detector, float32 [3, H, W], and its own height and width, int64 [1, 2]."""
     image = open_photograph(path)
     return load_photograph(path, size), np.array([[image.height, image.width]], np.int64)
 
 
-def detections_above(threshold: float, result: Mapping[str, Any]) -> list[Detection]:
-    """Return what was found with a score of at least ``threshold``, the surest first.
+def findings(threshold: float, result: Mapping[str, Any], panoptic: Mapping[str, Any] | None = None) -> Findings:
+    """Return what was found with a score of at least ``threshold``.
 
     Args:
         threshold: from 0 to 1.
-        result: arrays ``scores`` [Q], ``labels`` [Q] and ``boxes`` [Q, 4].
+        result: arrays ``scores`` [Q], ``labels`` [Q] and ``boxes`` [Q, 4], maybe ``masks`` [Q, 1, H, W].
+        panoptic: ``png_string`` and ``segments_info``, if there is a panoptic map.
     """
+    masks = result.get("masks", [None] * len(result["scores"]))
     found = [
-        Detection(int(label), float(score), (float(box[0]), float(box[1]), float(box[2]), float(box[3])))
-        for score, label, box in zip(result["scores"], result["labels"], result["boxes"], strict=True)
+        Detection(
+            int(label),
+            float(score),
+            (float(box[0]), float(box[1]), float(box[2]), float(box[3])),
+            None if mask is None else np.asarray(mask[0], bool),
+        )
+        for score, label, box, mask in zip(result["scores"], result["labels"], result["boxes"], masks, strict=True)
         if score >= threshold
     ]
-    return sorted(found, key=lambda one: -one.score)
+    there = None if panoptic is None else PanopticMap(from_png(panoptic["png_string"]), panoptic["segments_info"])
+    return Findings(sorted(found, key=lambda one: -one.score), there)
 
 
-def draw(image: Image.Image, found: Sequence[Detection], names: Mapping[int, str]) -> Image.Image:
-    """Return a copy of a photograph with what was found in it."""
-    picture = image.copy()
-    pencil = ImageDraw.Draw(picture)
-    width = max(2, min(picture.size) // 200)
-    font = ImageFont.load_default(size=max(10, min(picture.size) // 35))
-    for one in reversed(found):  # the surest lies on top
-        tone = _TONES[one.label % len(_TONES)]
-        x0, y0, x1, y1 = one.box
-        pencil.rectangle((min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)), outline=tone, width=width)
-        text = f"{names.get(one.label, f'category {one.label}')} {one.score:.2f}"
-        corner = (max(x0, 0.0), max(y0, 0.0))
-        pencil.rectangle(pencil.textbbox(corner, text, font=font), fill=tone)
-        pencil.text(corner, text, fill="white", font=font)
-    return picture
-
-
-def write(args: argparse.Namespace, names: Mapping[int, str], found: Mapping[Path, Sequence[Detection]]) -> None:
-    """Write a picture of each photograph, and ``detections.json``; print what was found."""
-    for path, detections in found.items():
-        picture = args.output_dir / f"{path.stem}.png"
-        draw(open_photograph(path), detections, names).save(picture)
-        print(f"{path}: {len(detections)} objects, {picture}")
-        for one in detections:
-            box = ", ".join(f"{side:.1f}" for side in one.box)
-            print(f"  {names.get(one.label, f'category {one.label}')} {one.score:.3f} at ({box})")
-    content = [
-        {"image": path.name, "category_id": one.label, "score": one.score, "box": list(one.box)}
-        for path, detections in found.items()
-        for one in detections
-    ]
+def write(args: argparse.Namespace, names: Mapping[int, str], found: Mapping[Path, Findings]) -> None:
+    """Write pictures of each photograph, and ``detections.json``; print what was found."""
+    content = []
+    for path, one in found.items():
+        picture, photo = args.output_dir / f"{path.stem}.png", open_photograph(path)
+        draw(photo, one.detections, names).save(picture)
+        print(f"{path}: {len(one.detections)} objects, {picture}")
+        for detection in one.detections:
+            box = ", ".join(f"{side:.1f}" for side in detection.box)
+            print(f"  {names.get(detection.label, f'category {detection.label}')} {detection.score:.3f} at ({box})")
+        content += [{"image": path.name, **_entry(detection)} for detection in one.detections]
+        if one.panoptic is not None:
+            picture = args.output_dir / f"{path.stem}.panoptic.png"
+            draw_panoptic(photo, one.panoptic, names).save(picture)
+            print(f"  {len(one.panoptic.segments)} segments, {picture}")
     (args.output_dir / RESULT).write_text(json.dumps(content, indent=1), encoding="utf8")
+
+
+def _entry(detection: Detection) -> dict[str, Any]:
+    """Return a detection as ``detections.json`` has it, its mask as COCO's run-length code."""
+    entry: dict[str, Any] = {
+        "category_id": detection.label,
+        "score": detection.score,
+        "box": list(detection.box),
+    }
+    if detection.mask is not None:
+        code = coder.encode(np.asfortranarray(detection.mask.astype(np.uint8)))
+        entry["segmentation"] = {"size": [int(side) for side in code["size"]], "counts": code["counts"].decode("ascii")}
+    return entry

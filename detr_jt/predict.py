@@ -5,12 +5,14 @@ import sys
 from collections.abc import Sequence
 
 import jittor as jt
+import numpy as np
 
 from detr_common import predict as common
 from detr_common.errors import InputError, report
 from detr_jt.checkpoint import load_weights
 from detr_jt.detr import build_model
 from detr_jt.engine import set_training, to_samples
+from detr_jt.postprocess import postprocess
 from detr_jt.processes import available_device
 
 
@@ -24,14 +26,17 @@ def run(args: argparse.Namespace) -> None:
     model, _, postprocessors = build_model(args)
     load_weights(model, args.resume)
     set_training(model, False)
+    if "panoptic" in postprocessors:
+        postprocessors["panoptic"].is_thing_map.update(common.things(args))
     found = {}
     with jt.no_grad():
         for path in args.images:
             image, size = common.photograph(path, args.image_size)
             outputs = model(to_samples(model, [image]))
-            result = postprocessors["bbox"](outputs, jt.array(size))[0]
-            arrays = {name: value.numpy() for name, value in result.items()}
-            found[path] = common.detections_above(args.threshold, arrays)
+            sizes = (jt.array(one) for one in (size, np.array([image.shape[1:]], np.int64)))
+            results, maps = postprocess(postprocessors, outputs, *sizes)
+            arrays = {name: value.numpy() for name, value in results[0].items()}
+            found[path] = common.findings(args.threshold, arrays, maps[0])
     common.write(args, names, found)
 
 

@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 
 from detr_common import predict as common
@@ -11,6 +12,7 @@ from detr_common.errors import InputError, report
 from detr_pt.checkpoint import load_weights
 from detr_pt.detr import build_model
 from detr_pt.engine import set_training, to_samples
+from detr_pt.postprocess import postprocess
 from detr_pt.processes import available_device
 
 
@@ -24,14 +26,17 @@ def run(args: argparse.Namespace) -> None:
     model, _, postprocessors = build_model(args)
     load_weights(model, args.resume)
     set_training(model, False)
+    if "panoptic" in postprocessors:
+        postprocessors["panoptic"].is_thing_map.update(common.things(args))
     found = {}
     with torch.no_grad():
         for path in args.images:
             image, size = common.photograph(path, args.image_size)
             outputs = model(to_samples(model, [image]))
-            result = postprocessors["bbox"](outputs, torch.from_numpy(size).to(args.device))[0]
-            arrays = {name: value.cpu().numpy() for name, value in result.items()}
-            found[path] = common.detections_above(args.threshold, arrays)
+            sizes = (torch.from_numpy(one).to(args.device) for one in (size, np.array([image.shape[1:]], np.int64)))
+            results, maps = postprocess(postprocessors, outputs, *sizes)
+            arrays = {name: value.cpu().numpy() for name, value in results[0].items()}
+            found[path] = common.findings(args.threshold, arrays, maps[0])
     common.write(args, names, found)
 
 

@@ -22,6 +22,9 @@ NoteStep = Callable[[int, int, dict[str, float]], None]
 # Steps are told apart by their number in the epoch, epochs by this.
 EPOCH_STEPS = 2**20
 
+# What is told of a segment of a panoptic map.
+SEGMENT = ("id", "isthing", "category_id", "area")
+
 # The name under which post-processing stands in a trace, beside the model's modules.
 POSTPROCESS = "postprocess"
 # Its parts, by the kind of result.
@@ -203,13 +206,12 @@ def panoptic_arrays(maps: Sequence[Mapping[str, Any] | None]) -> list[dict[str, 
 
     A segment is its id, whether it is a thing, its category id and its area in pixels.
     """
-    keys = ("id", "isthing", "category_id", "area")
     return [
         {
             "ids": from_png(one["png_string"]),
             "segments": np.array(
-                [[segment[key] for key in keys] for segment in one["segments_info"]], np.int64
-            ).reshape(-1, len(keys)),
+                [[segment[key] for key in SEGMENT] for segment in one["segments_info"]], np.int64
+            ).reshape(-1, len(SEGMENT)),
         }
         for one in maps
         if one is not None

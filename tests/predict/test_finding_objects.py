@@ -13,9 +13,9 @@ import fixtures
 import weight_convert
 from detr_common import predict
 from detr_common.categories import COCO, read_names
+from detr_common.drawing import Detection, draw
 from detr_common.errors import InputError
 from detr_common.options import default_args, training_args
-from detr_common.predict import Detection
 from fixtures.coco import CATEGORIES, Drawn, write_coco
 from fixtures.pictures import PAIR
 from parity.predict_cli import compared
@@ -63,7 +63,7 @@ def test_names_of_other_categories(tmp_path: Path) -> None:
 
 def test_boxes_are_drawn_where_they_are() -> None:
     photo = Image.new("RGB", (100, 80), "white")
-    drawn = np.asarray(predict.draw(photo, [Detection(1, 0.9, (20.0, 30.0, 60.0, 70.0))], COCO))
+    drawn = np.asarray(draw(photo, [Detection(1, 0.9, (20.0, 30.0, 60.0, 70.0))], COCO))
     assert (np.asarray(photo) == 255).all()
     changed = np.argwhere((drawn != 255).any(-1))
     assert tuple(changed.min(0)) == (30, 20) and changed[:, 0].max() == 70
@@ -72,7 +72,7 @@ def test_boxes_are_drawn_where_they_are() -> None:
 
 def test_only_what_is_sure_enough_and_the_surest_first() -> None:
     result = {"scores": np.array([0.2, 0.7, 0.9]), "labels": np.array([1, 2, 3]), "boxes": np.zeros((3, 4))}
-    assert [one.label for one in predict.detections_above(0.7, result)] == [3, 2]
+    assert [one.label for one in predict.findings(0.7, result).detections] == [3, 2]
 
 
 def test_finding_the_same_is_told_from_finding_something_else() -> None:
