@@ -79,7 +79,7 @@ def predict_command(
 
 
 def _find(side: str, args: Any, checkpoint: Path, twin: int = 0) -> list[dict[str, Any]]:
-    """Return what every query found, in pixels of the photograph, and panoptic maps; ``twin`` as in ``Worker.build``."""
+    """Return what every query found, in pixels of the photograph, and panoptic maps; ``twin``: see ``Worker.build``."""
     results = []
     with Worker(side) as worker:
         worker.build(

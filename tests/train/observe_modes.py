@@ -30,7 +30,8 @@ def observe(package: str) -> dict[str, list[float]]:
     images, targets = fixtures.training_batch(64)
     sizes = [np.array(image.shape[1:]) for image in images]
     told = [
-        {**t, "image_id": np.array([i]), "orig_size": s} for i, (t, s) in enumerate(zip(targets, sizes, strict=True))
+        {**t, "image_id": np.array([i]), "orig_size": s, "size": s}
+        for i, (t, s) in enumerate(zip(targets, sizes, strict=True))
     ]
 
     def train(seeds: list[int] | None) -> list[float]:
@@ -45,7 +46,7 @@ def observe(package: str) -> dict[str, list[float]]:
         return losses
 
     def evaluate() -> list[float]:
-        means, _ = engine.evaluate(model, criterion, postprocess["bbox"], [(images, told)])
+        means, _ = engine.evaluate(model, criterion, postprocess, [(images, told)])
         return [means.values()["loss"]]
 
     seen = {"first": train(SEEDS), "evaluated": evaluate(), "second": train(SEEDS)}
