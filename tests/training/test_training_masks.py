@@ -43,6 +43,14 @@ def test_gradients_of_masks_agree(session: LayersSession, job: TrainingJob) -> N
     assert {"grad/mask_head.out_lay.weight", "grad/bbox_attention.k_linear.weight", "gradout/mask_head.gn5"} <= names
 
 
+def test_a_frozen_detector_takes_no_gradient(session: LayersSession, job: TrainingJob) -> None:
+    frozen = replace(job.model, args=default_args(**SMALL, frozen_weights="detector.pth"))
+    verdict = compare_gradients(session, replace(job, model=frozen))
+    assert verdict, verdict.first_divergence
+    of_weights = {j.name for j in verdict.judgements if j.name.startswith("grad/")}
+    assert of_weights and not any(name.startswith("grad/detr.") for name in of_weights)
+
+
 @pytest.mark.slow
 def test_steps_with_masks_agree(session: LayersSession, job: TrainingJob) -> None:
     verdict = compare_steps(session, StepsJob(job.model, (job.batch, mirrored(job.batch)), free=10))

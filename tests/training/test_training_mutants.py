@@ -17,11 +17,10 @@ from parity.layers import LayersSession
 from parity.mutants import CATALOGUE, sized
 from parity.mutants.clean import clean_case
 from parity.mutants.kills import Ground
-
-RUNGS = ("losses", "gradients", "steps")
+from parity.mutants.segmentation import MASKED
 
 # Run every time; all of them take minutes.
-ALWAYS = ("auxiliary-weight", "matched-by-product", "cross-entropy-gradient", "bias-frozen")
+ALWAYS = ("auxiliary-weight", "matched-by-product", "cross-entropy-gradient", "bias-frozen", "focal-alpha")
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +89,8 @@ def without_objects() -> Batch:
         ("steps", {"lr_drop": 1}, None),
         ("steps", {"dropout": 0.1, "pre_norm": True}, None),
         ("steps", {"seed": 5}, without_objects()),
+        ("losses", MASKED, None),
+        ("gradients", {**MASKED, "frozen_weights": "detector.pth"}, None),
     ],
     ids=str,
 )
@@ -99,12 +100,13 @@ def test_clean_twin_raises_no_alarm(ground: Ground, rung: str, options: dict[str
     assert verdict, verdict.first_divergence
 
 
-@pytest.mark.parametrize("rung", RUNGS)
-def test_every_fault_of_training_can_be_planted(rung: str) -> None:
-    source = (Path(parity.mutants.__file__).parent / f"{rung}.py").read_text()
-    calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
-    planted = [c.args[0].value for c in calls if getattr(c.func, "id", "") == "fault"]
-    assert sorted(planted) == sorted(names(rung))
+def test_every_fault_of_the_catalogue_can_be_planted_and_every_other_is_in_it() -> None:
+    planted = []
+    for file in Path(parity.mutants.__file__).parent.glob("*.py"):
+        calls = [node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call)]
+        planted += [c.args[0].value for c in calls if getattr(c.func, "id", "") == "fault"]
+    assert sorted(planted) == sorted(name for name, mutant in CATALOGUE.items() if mutant.rung != "data")
+    assert len({mutant.name for mutant in CATALOGUE.values()}) == len(CATALOGUE)
 
 
 def test_a_size_is_planted_instead_of_a_faults_own() -> None:

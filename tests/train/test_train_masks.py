@@ -1,0 +1,157 @@
+"""Training and evaluation with masks and panoptic maps, and of the mask head alone on a frozen detector."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from test_train_programs import PACKAGES, ROOT
+
+import fixtures
+import weight_convert
+from detr_common.options import default_args
+from detr_common.panoptic import to_colours, to_ids
+from fixtures.coco import Drawn, write_coco
+
+SIZES = {
+    "backbone": "resnet18", "enc_layers": 1, "dec_layers": 2, "hidden_dim": 128, "nheads": 8, "dim_feedforward": 64,
+    "num_queries": 8, "num_classes": 120, "dataset_file": "coco_panoptic",
+}  # fmt: skip
+MODEL = [word for name, value in SIZES.items() for word in (f"--{name}", str(value))]
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("shapes") / "coco"
+    write_coco(folder, Drawn(train=6, val=4))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Seeded weights of a detector, and of one with a mask head."""
+    folder, found = tmp_path_factory.mktemp("weights"), {}
+    for name, masks in (("detector", False), ("whole", True)):
+        found[name] = folder / f"{name}.pkl"
+        weight_convert.write({"model": fixtures.state_dict(default_args(**SIZES, masks=masks), seed=1)}, found[name])
+    return found
+
+
+def call(package: str, shapes: Path, *words: object) -> subprocess.CompletedProcess[str]:
+    data = ["--coco_path", shapes, "--coco_panoptic_path", shapes, "--image_size", 96, "--batch_size", 2]
+    command = [sys.executable, "-m", package, *MODEL, *data, "--num_workers", 0, *words]
+    return subprocess.run(list(map(str, command)), cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+
+
+def done(package: str, shapes: Path, *words: object) -> None:
+    ended = call(package, shapes, *words)
+    assert ended.returncode == 0, ended.stdout[-1000:] + ended.stderr[-3000:]
+
+
+@pytest.mark.parametrize(("package", "suffix"), PACKAGES)
+def test_the_mask_head_learns_alone_on_frozen_weights(
+    shapes: Path, weights: dict[str, Path], tmp_path: Path, package: str, suffix: str
+) -> None:
+    frozen = ["--masks", "--frozen_weights", weights["detector"], "--output_dir", tmp_path, "--eval_train"]
+    # The start has a detector of its own, of another seed, which gives way to the one that is frozen.
+    start = fixtures.state_dict(default_args(**SIZES, masks=True), seed=2)
+    weight_convert.write({"model": start}, tmp_path / "start.pth")
+    done(package, shapes, *frozen, "--resume", tmp_path / "start.pth", "--epochs", 2, "--lr", 1e-3)
+    checkpoint = weight_convert.read(tmp_path / f"checkpoint.{suffix}", loader="numpy")
+    detector = weight_convert.read(weights["detector"])["model"]
+    for name, value in checkpoint["model"].items():
+        if name.startswith("detr."):
+            assert np.array_equal(value, detector[name.removeprefix("detr.")]), name
+    moved = [name for name, value in checkpoint["model"].items() if not np.array_equal(value, start[name])]
+    assert {"mask_head.lay1.weight", "bbox_attention.q_linear.weight"} <= set(moved)
+    lines = [json.loads(line) for line in (tmp_path / "log.txt").read_text().splitlines()]
+    assert len(lines) == 2 and len(lines[0]["test_coco_eval_masks"]) == len(lines[0]["train_coco_eval_masks"]) == 12
+    assert set(lines[1]["test_PQ_all"]) == set(lines[1]["train_PQ_st"]) == {"pq", "sq", "rq"}
+    assert lines[0]["n_parameters"] == sum(
+        value.size for name, value in checkpoint["model"].items() if not name.startswith("detr.")
+    )
+    summary = (tmp_path / "eval_summary.txt").read_text()
+    assert summary.count("IoU metric: segm") == 2 and summary.count("Panoptic ") == 2
+    assert len(list((tmp_path / "panoptic_eval").glob("*.png"))) == 4
+    # It goes on where it stopped.
+    done(package, shapes, *frozen, "--resume", tmp_path / f"checkpoint.{suffix}", "--epochs", 3, "--lr", 1e-3)
+    assert len((tmp_path / "log.txt").read_text().splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--frozen_weights", "absent.pth"], "--frozen_weights: is for the mask head alone; give --masks too"),
+        (["--masks", "--frozen_weights", "absent.pth"], "--frozen_weights absent.pth: no such file"),
+        (["--masks", "--frozen_weights", "WHOLE"], "does not fit the model in"),
+        (["--coco_panoptic_path", "absent"], "--coco_panoptic_path absent: no such folder"),
+    ],
+)
+def test_what_cannot_be_used_is_one_line(
+    shapes: Path, weights: dict[str, Path], tmp_path: Path, words: list[str], message: str
+) -> None:
+    words = [str(weights["whole"]) if word == "WHOLE" else word for word in words]
+    ended = call("detr_pt", shapes, *words, "--output_dir", tmp_path / "out")
+    assert ended.returncode == 2 and ended.stderr.startswith("error: "), ended.stderr
+    assert message in ended.stderr and not list((tmp_path / "out").glob("checkpoint*"))
+
+
+def expect_what_is_found(folder: Path, found: Path) -> None:
+    """Make annotations of panoptic maps and instances of their things, some of them changed, of what was found."""
+    entries = json.loads((found / "predictions.json").read_text())["annotations"]
+    path, instances_path = (folder / "annotations" / f"{kind}_val2017.json" for kind in ("panoptic", "instances"))
+    content, instances = (json.loads(one.read_text()) for one in (path, instances_path))
+    content["annotations"], instances["annotations"] = [], []
+    categories = {one["category_id"] for entry in entries for one in entry["segments_info"]}
+    for number, entry in enumerate(entries):
+        ids = to_ids(np.asarray(Image.open(found / entry["file_name"]))) + 1  # 0 is nobody's
+        segments = [{**one, "id": one["id"] + 1, "iscrowd": 0} for one in entry["segments_info"]]
+        ids[: 4 + number] = 0
+        segments = [one for i, one in enumerate(segments) if (ids == one["id"]).any() and (i + number) % 4]
+        ids[~np.isin(ids, [one["id"] for one in segments])] = 0
+        Image.fromarray(to_colours(ids)).save(folder / "panoptic_val2017" / entry["file_name"])
+        annotation: dict[str, Any] = {"image_id": entry["image_id"], "file_name": entry["file_name"]}
+        content["annotations"].append({**annotation, "segments_info": segments})
+        for one in segments:
+            instances["annotations"].append(instance(ids == one["id"], one, entry["image_id"], instances))
+    content["categories"] = [{"id": key, "name": str(key), "isthing": int(key <= 90)} for key in sorted(categories)]
+    instances["categories"] = content["categories"]
+    path.write_text(json.dumps(content))
+    instances_path.write_text(json.dumps(instances))
+
+
+def instance(mask: Any, segment: dict[str, Any], image_id: int, instances: dict[str, Any]) -> dict[str, Any]:
+    flat = mask.T.reshape(-1).astype(int)
+    starts = np.flatnonzero(np.diff(flat)) + 1
+    runs = np.diff(np.concatenate([[0], starts, [flat.size]])).tolist()
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    box = [columns[0], rows[0], columns[-1] + 1 - columns[0], rows[-1] + 1 - rows[0]]
+    return {
+        "id": len(instances["annotations"]) + 1,
+        "image_id": image_id,
+        "category_id": segment["category_id"],
+        "iscrowd": 0,
+        "area": float(mask.sum()),
+        "bbox": [float(side) for side in box],
+        "segmentation": {"size": list(mask.shape), "counts": [0, *runs] if flat[0] else runs},
+    }
+
+
+@pytest.mark.slow
+def test_masks_and_maps_of_one_checkpoint_are_equally_good(weights: dict[str, Path], tmp_path: Path) -> None:
+    folder = tmp_path / "coco"
+    write_coco(folder, Drawn(train=2, val=8))
+    evaluate = ["--masks", "--eval", "--resume", weights["whole"], "--output_dir"]
+    done("detr_pt", folder, *evaluate, tmp_path / "first")
+    expect_what_is_found(folder, tmp_path / "first" / "panoptic_eval")
+    for package in ("detr_pt", "detr_jt"):
+        done(package, folder, *evaluate, tmp_path / package)
+    theirs, mine = (json.loads((tmp_path / package / "eval.json").read_text()) for package in ("detr_pt", "detr_jt"))
+    assert theirs.keys() == mine.keys() and 0.1 < theirs["PQ_all"] < 0.95 and theirs["mask_AP"] > 0.01
+    figures = [key for key in theirs if key.startswith(("AP", "AR", "mask_", "PQ", "SQ", "RQ"))]
+    assert len(figures) == 12 + 12 + 9
+    assert {key: mine[key] for key in figures} == pytest.approx({key: theirs[key] for key in figures}, abs=1e-6)
