@@ -1,0 +1,29 @@
+"""The memory of a step of training with masks, DETR-R50 with 100 queries on two photographs."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROGRAM = Path(__file__).with_name("observe_memory.py")
+ROOT = PROGRAM.parents[2]
+BOUND = 1.3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [128, 256])
+def test_masks_in_jittor_take_hardly_more_memory_than_in_pytorch(
+    size: int, record_property: pytest.RecordProperty
+) -> None:
+    megabytes = {}
+    for package in ("detr_pt", "detr_jt"):
+        command = [sys.executable, str(PROGRAM), package, str(size)]
+        done = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-2000:]
+        megabytes[package] = float(done.stdout.split()[-1])
+    ratio = megabytes["detr_jt"] / megabytes["detr_pt"]
+    told = ", ".join(f"{package} {value:.0f} MB" for package, value in megabytes.items())
+    record_property("figures", f"masks step of R50 at {size}: {told}, ratio {ratio:.2f}")
+    assert ratio <= BOUND, told
