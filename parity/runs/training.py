@@ -9,13 +9,16 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import weight_convert
 from detr_common.coco import build_dataset
 from detr_common.errors import InputError
 from detr_common.logs import LOG
 from detr_common.run import plainly
+from detr_common.state import check_names_and_shapes
 from fixtures.initial import initial_state_dict
+from fixtures.shapes import DETECTOR
 from parity.client import Worker, WorkerError
 from parity.runs.curves import PORT, REFERENCE, Curves, read_curves
 
@@ -84,8 +87,23 @@ def prepare(job: TrainJob) -> Start:
         there.write_text(plan, encoding="utf8")
     weights = job.weights or job.out / WEIGHTS
     if not job.weights and not weights.exists():
-        weight_convert.write({"model": initial_state_dict(job.args, job.args.seed)}, weights)
+        weight_convert.write({"model": _initial(job.args)}, weights)
     return Start(weights, steps)
+
+
+def _initial(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the weights with which runs begin: drawn, but for a detector that is frozen.
+
+    Raises:
+        InputError: the frozen detector cannot be read or is another one.
+    """
+    state: dict[str, Any] = dict(initial_state_dict(args, args.seed))
+    if args.frozen_weights:
+        names = [name for name in state if name.startswith(DETECTOR)]
+        sizes = {name.removeprefix(DETECTOR): tuple(state[name].shape) for name in names}
+        frozen = check_names_and_shapes(weight_convert.read_state_dict(args.frozen_weights), sizes, args.frozen_weights)
+        state |= {name: frozen[name.removeprefix(DETECTOR)] for name in names}
+    return state
 
 
 def train_all(job: TrainJob, start: Start, progress: RunProgress) -> dict[str, Curves]:
