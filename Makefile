@@ -39,8 +39,9 @@ test-slow: setup
 	$(BIN)/python -m pytest -q --durations=10 -m slow $(ARGS)
 
 # All of the network is trained, from seeded weights, so that AP rises from 0.
-SMALL := --backbone resnet18 --trainable_backbone_layers 5 --pre_norm --hidden_dim 128 --enc_layers 3 --dec_layers 3 \
-	--nheads 4 --dim_feedforward 512 --dropout 0 --image_size 96 --no_augmentation --batch_size 4 --lr 1e-4 \
+SMALL_MODEL := --backbone resnet18 --pre_norm --hidden_dim 128 --enc_layers 3 --dec_layers 3 --nheads 4 \
+	--dim_feedforward 512 --dropout 0
+SMALL := $(SMALL_MODEL) --trainable_backbone_layers 5 --image_size 96 --no_augmentation --batch_size 4 --lr 1e-4 \
 	--lr_backbone 1e-4 --num_workers 0
 SHAPES := --coco_path out/convergence/shapes $(SMALL) --num_queries 10 --num_classes 45
 
@@ -57,15 +58,15 @@ convergence: setup | out/convergence/shapes
 
 # The mask head of a small detector, with stuff above and below. Dice loss counts more than by default, since of a
 # small object the focal loss alone says nothing.
-PANOPTIC := --coco_path out/convergence/shapes --coco_panoptic_path out/convergence/shapes --dataset_file coco_panoptic \
-	$(subst --nheads 4,--nheads 8,$(SMALL)) --num_queries 10 --num_classes 120
+MASKED := --nheads 8 --num_queries 10 --num_classes 120 --dataset_file coco_panoptic
+PANOPTIC := $(SMALL) $(MASKED) --coco_path out/convergence/shapes --coco_panoptic_path out/convergence/shapes
 DETECTOR := out/convergence/detector
 
 masks: setup | out/convergence/shapes
 	OMP_NUM_THREADS=1 $(BIN)/python -m parity train --output_dir out/convergence/masks $(PANOPTIC) --masks \
 		--dice_loss_coef 5 --epochs 80 --lr_drop 65 --eval_every 20 --twins 4 --jobs 2 $(ARGS)
 	test -f $(DETECTOR)/checkpoint.pth || { $(BIN)/python -m fixtures checkpoint $(DETECTOR)/initial.pth --initial \
-		--seed 42 $(PANOPTIC) --force; OMP_NUM_THREADS=2 $(BIN)/python -m detr_pt --output_dir $(DETECTOR) $(PANOPTIC) \
+		--seed 42 $(SMALL_MODEL) $(MASKED) --force; OMP_NUM_THREADS=2 $(BIN)/python -m detr_pt --output_dir $(DETECTOR) $(PANOPTIC) \
 		--resume $(DETECTOR)/initial.pth --epochs 80 --lr_drop 65 --eval_every 20 --eval_train; }
 	OMP_NUM_THREADS=1 $(BIN)/python -m parity train --output_dir out/convergence/frozen $(PANOPTIC) --masks \
 		--frozen_weights $(DETECTOR)/checkpoint.pth --dice_loss_coef 5 --lr 3e-4 --epochs 160 --lr_drop 120 \
