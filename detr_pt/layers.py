@@ -11,6 +11,7 @@ Conv2d = nn.Conv2d
 Dropout = nn.Dropout
 GroupNorm = nn.GroupNorm
 LayerNorm = nn.LayerNorm
+Linear = nn.Linear
 
 
 class Absolute(nn.Module):

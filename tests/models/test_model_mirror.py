@@ -20,6 +20,8 @@ EXTRAS = {
         "Conv2d": "float64 convolutions are ten times slower as Jittor has them",
         "Conv2d.execute": "as above",
         "Conv2d.patches": "as above",
+        "Linear": "the gradient of the bias of Jittor's own is added up one value after another",
+        "Linear.execute": "as above",
         "Dropout": "Jittor's own is off until train()",
         "Dropout.__init__": "as above",
         "Dropout.execute": "as above",
@@ -54,7 +56,7 @@ BASES = {
     ("optimizer.py", "AdamW"): (("torch.optim.AdamW",), ("jt.optim.Optimizer",)),
     ("optimizer.py", "StepLR"): (("torch.optim.lr_scheduler.StepLR",), ()),
 }
-ALIASES = {"Conv2d", "Dropout", "GroupNorm", "LayerNorm"}  # detr_pt.layers takes these from torch.nn
+ALIASES = {"Conv2d", "Dropout", "GroupNorm", "LayerNorm", "Linear"}  # detr_pt.layers takes these from torch.nn
 
 Outline = dict[str, tuple[str, ...]]
 
