@@ -229,6 +229,23 @@ def panoptic_entries(maps: Sequence[Mapping[str, Any] | None], source: str) -> I
     yield Entry(f"forward/{owner}[found]", owner, source, found)
 
 
+def panoptic_results(
+    maps: Sequence[Mapping[str, Any] | None], maker: Callable[..., object] | None, emit: EmitEntry | None
+) -> dict[str, Array]:
+    """Return panoptic maps by name, and emit them where they are compared.
+
+    Args:
+        maps: of each image, or None.
+        maker: the function that made them; None where they are not compared.
+        emit: receives the entries.
+    """
+    if maker is not None and emit is not None:
+        code, file = code_of(maker)
+        for entry in panoptic_entries(maps, f"{file}:{code.co_firstlineno}"):
+            emit(entry)
+    return {f"{key}.{i}": array for i, one in enumerate(panoptic_arrays(maps)) for key, array in one.items()}
+
+
 def flatten_results(outputs: Mapping[str, Any], detections: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Name predictions and detections as ``Adapter.forward`` returns them."""
     named = {key: outputs[key] for key in ("pred_logits", "pred_boxes", "pred_masks") if key in outputs}

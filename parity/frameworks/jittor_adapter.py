@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import detr_jt  # readies Jittor, so it comes before Jittor itself
 
@@ -27,10 +26,8 @@ from parity.frameworks.base import (
     Array,
     EmitEntry,
     NoteStep,
-    code_of,
     flatten_results,
-    panoptic_arrays,
-    panoptic_entries,
+    panoptic_results,
     photograph_sizes,
 )
 from parity.frameworks.jittor_training import HELD_BYTES, JittorTraining, capturing, drawing
@@ -103,16 +100,12 @@ class JittorAdapter:
                 detections, maps = postprocess(self.postprocessors, outputs, there, own)
                 results = {name: value.numpy() for name, value in flatten_results(outputs, detections).items()}
             if not window.advance():
-                return {**results, **self._panoptic(maps, emit)}
+                return {**results, **panoptic_results(maps, self._maker_of_maps(emit), emit)}
 
-    def _panoptic(self, maps: Sequence[Mapping[str, Any] | None], emit: EmitEntry | None) -> dict[str, Array]:
-        """Emit panoptic maps, in float64 alone, since a pixel near a tie moves areas; return them by name."""
-        if emit is not None and self.args.dtype == "float64" and "panoptic" in self.postprocessors:
-            code, file = code_of(type(self.postprocessors["panoptic"]).execute)
-            for entry in panoptic_entries(maps, f"{file}:{code.co_firstlineno}"):
-                emit(entry)
-        arrays = panoptic_arrays(maps)
-        return {f"{key}.{i}": array for i, found in enumerate(arrays) for key, array in found.items()}
+    def _maker_of_maps(self, emit: EmitEntry | None) -> Callable[..., object] | None:
+        """Return what made panoptic maps that are compared: in float64 alone, since near a tie rounding moves areas."""
+        maker = self.postprocessors.get("panoptic") if emit is not None and self.args.dtype == "float64" else None
+        return None if maker is None else type(maker).execute
 
     def _named_modules(self) -> list[tuple[str, nn.Module]]:
         return [*self.training.named, *((POSTPROCESSORS[kind], module) for kind, module in self.postprocessors.items())]
