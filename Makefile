@@ -63,11 +63,15 @@ PANOPTIC := $(SMALL) $(MASKED) --coco_path out/convergence/shapes --coco_panopti
 DETECTOR := out/convergence/detector
 
 masks: setup | out/convergence/shapes
+	@test -d out/convergence/shapes/panoptic_train2017 || { echo 'out/convergence/shapes is older than panoptic maps: \
+	remove it, and it is drawn anew'; exit 2; }
 	OMP_NUM_THREADS=1 $(BIN)/python -m parity train --output_dir out/convergence/masks $(PANOPTIC) --masks \
 		--dice_loss_coef 5 --epochs 80 --lr_drop 65 --eval_every 20 --twins 4 --jobs 2 $(ARGS)
-	test -f $(DETECTOR)/checkpoint.pth || { $(BIN)/python -m fixtures checkpoint $(DETECTOR)/initial.pth --initial \
-		--seed 42 $(SMALL_MODEL) $(MASKED) --force; OMP_NUM_THREADS=2 $(BIN)/python -m detr_pt --output_dir $(DETECTOR) $(PANOPTIC) \
-		--resume $(DETECTOR)/initial.pth --epochs 80 --lr_drop 65 --eval_every 20 --eval_train; }
+	mkdir -p $(DETECTOR)
+	test -f $(DETECTOR)/checkpoint.pth || $(BIN)/python -m fixtures checkpoint $(DETECTOR)/initial.pth --initial \
+		--seed 42 $(SMALL_MODEL) $(MASKED) --force
+	OMP_NUM_THREADS=2 $(BIN)/python -m detr_pt --output_dir $(DETECTOR) $(PANOPTIC) --epochs 80 --lr_drop 65 \
+		--eval_every 20 --eval_train --resume $$(ls $(DETECTOR)/checkpoint.pth 2> /dev/null || echo $(DETECTOR)/initial.pth)
 	OMP_NUM_THREADS=1 $(BIN)/python -m parity train --output_dir out/convergence/frozen $(PANOPTIC) --masks \
 		--frozen_weights $(DETECTOR)/checkpoint.pth --dice_loss_coef 5 --lr 3e-4 --epochs 160 --lr_drop 120 \
 		--eval_every 40 --twins 2 --jobs 2 $(ARGS)

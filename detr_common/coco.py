@@ -109,7 +109,9 @@ def build_dataset(part: str, args: argparse.Namespace) -> Photographs:
     if args.dataset_file == "coco_panoptic":
         panoptic = panoptic_of(part, folder, args)
         seen = {image["id"] for image in panoptic.images}
-        instances = read_annotations(file, folder, num_classes(args), args.masks, seen) if file.is_file() else None
+        # Only what is evaluated is compared with them.
+        wanted = file.is_file() and not how[0]
+        instances = read_annotations(file, folder, num_classes(args), args.masks, seen) if wanted else None
         return CocoPanoptic(folder, panoptic, instances, *how)
     return CocoDetection(folder, read_annotations(file, folder, num_classes(args), args.masks), *how)
 

@@ -171,10 +171,12 @@ def _figures(annotations: Annotations, results: Iterable[Mapping[str, Any]], kin
 def _index(annotations: Annotations) -> COCO:
     """Return pycocotools' own index of annotations."""
     truth = COCO()
+    objects = [one for of_image in annotations.objects.values() for one in of_image]
     truth.dataset = {
         "info": {},
         "images": [dict(image) for image in annotations.images],
-        "annotations": [dict(one) for objects in annotations.objects.values() for one in objects],
+        # Numbered anew, since pycocotools takes an object with id 0 for none, and those without a number not at all.
+        "annotations": [{**one, "id": i, "iscrowd": one.get("iscrowd", 0)} for i, one in enumerate(objects, 1)],
         "categories": [{"id": key, "name": name} for key, name in annotations.categories.items()],
     }
     with contextlib.redirect_stdout(io.StringIO()):

@@ -37,6 +37,21 @@ def check_images(images: Sequence[npt.NDArray[Any]]) -> None:
             )
 
 
+def check_mask_logits(logits: npt.NDArray[Any]) -> None:
+    """Check the masks of a batch [B, Q, H, W]: in a comparison with a threshold a NaN becomes a pixel like any other.
+
+    Raises:
+        NotFiniteError: a value is NaN or infinite; the first is named.
+    """
+    wrong = ~np.isfinite(logits)
+    if wrong.any():
+        image, query = (int(i) for i in np.argwhere(wrong)[0][:2])
+        raise NotFiniteError(
+            f"pred_masks: image {image}, query {query} has a value that is not finite ({int(wrong.sum())} of "
+            f"{wrong.size} are not); the model has diverged"
+        )
+
+
 def gradients_told(norm: float, largest: Mapping[str, float]) -> str:
     """Say which gradients make their common norm NaN or infinite.
 

@@ -162,7 +162,11 @@ def read_panoptic(path: Path, folder: Path, photographs: Path, classes: int) -> 
             raise InputError(f"{place}: no such folder; it holds the {what} of {path.name}")
     images, categories = by_id(content["images"], path, "image"), by_id(content["categories"], path, "category")
     problems = [*image_problems(images.values()), *category_problems(categories, classes)]
-    problems += [f"category id {key} has no isthing, 0 or 1" for key, one in categories.items() if "isthing" not in one]
+    problems += [
+        f"category id {key} has isthing {one.get('isthing')!r}; it is 0 or 1"
+        for key, one in categories.items()
+        if one.get("isthing") not in (0, 1)
+    ]
     annotated: dict[int, dict[str, Any]] = {}
     for one in content["annotations"]:
         problem = _annotation_problem(one, images, categories, annotated)
@@ -222,7 +226,7 @@ def _segment_problem(segment: Mapping[str, Any], categories: Mapping[int, Any], 
         return f"segment id {key} twice"
     if not is_integer(segment.get("category_id")) or segment["category_id"] not in categories:
         return f"segment id {key} of category id {segment.get('category_id')!r}, which is not among the categories"
-    if not is_finite(segment.get("area")):
+    if not is_finite(segment.get("area")) or segment["area"] < 0:
         return f"segment id {key} with area {segment.get('area')!r}; it is a number of pixels"
     if segment.get("iscrowd", 0) not in (0, 1):
         return f"segment id {key} with iscrowd {segment.get('iscrowd')!r}; it is 0 or 1"

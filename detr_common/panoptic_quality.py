@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from hotcoco.panoptic import PanopticEval
 
 from detr_common.errors import InputError
 from detr_common.panoptic import PanopticAnnotations
+from detr_common.segments import from_png, to_png
 
 # The groups of categories by their short names, and what hotcoco calls them.
 PANOPTIC_GROUPS = {"all": "All", "th": "Things", "st": "Stuff"}
@@ -34,10 +36,11 @@ def evaluate_panoptic(
         folder: where the PNGs and ``predictions.json`` are left, in COCO's format; None leaves none.
 
     Returns:
-        ``panoptic_names`` of each of ``PANOPTIC_GROUPS``, fractions. A group without a category has none.
+        ``panoptic_names`` of each of ``PANOPTIC_GROUPS``, fractions. A group of which nothing is there or was found
+        has none. Segments of a category that the annotations do not know are nobody's.
 
     Raises:
-        InputError: a photograph has no map or two, or the folder cannot be written.
+        InputError: a photograph has no map or two, the folder cannot be written, or a PNG has gone meanwhile.
     """
     seen = sorted(int(one["image_id"]) for one in found)
     if seen != [image["id"] for image in annotations.images]:
@@ -46,20 +49,35 @@ def evaluate_panoptic(
         place = folder or Path(scratch)
         try:
             place.mkdir(parents=True, exist_ok=True)
-            _write(place, found)
+            _write(place, [_known(one, annotations.categories) for one in found])
             truth = Path(scratch, "annotations.json")
             truth.write_text(json.dumps(_content(annotations)), encoding="utf8")
         except OSError as error:
             raise InputError(f"{place}: panoptic maps cannot be written ({error.strerror})") from None
-        evaluation = PanopticEval(truth, place / RESULTS, gt_folder=annotations.folder, pred_folder=place)
-        evaluation.evaluate()
-        results = evaluation.results()
+        try:
+            evaluation = PanopticEval(truth, place / RESULTS, gt_folder=annotations.folder, pred_folder=place)
+            evaluation.evaluate()
+            results = evaluation.results()
+        except OSError as error:
+            raise InputError(f"{annotations.folder}: its PNGs cannot be read any more ({error})") from None
     return {
         name: float(results[title][key])
         for group, title in PANOPTIC_GROUPS.items()
-        if title in results
+        if results.get(title, {}).get("n")
         for name, key in zip(panoptic_names(group), ("pq", "sq", "rq"), strict=True)
     }
+
+
+def _known(one: Mapping[str, Any], categories: Container[int]) -> Mapping[str, Any]:
+    """Return a map without segments of unknown categories, which no figure is about and hotcoco does not read."""
+    segments = one["segments_info"]
+    kept = [segment for segment in segments if segment["category_id"] in categories]
+    if len(kept) == len(segments):
+        return one
+    ids = from_png(one["png_string"]) + 1  # since 0 may be a segment's
+    ids[~np.isin(ids, [segment["id"] + 1 for segment in kept])] = 0
+    shifted = [{**segment, "id": segment["id"] + 1} for segment in kept]
+    return {**one, "png_string": to_png(ids), "segments_info": shifted}
 
 
 def _write(place: Path, found: Sequence[Mapping[str, Any]]) -> None:
@@ -72,12 +90,20 @@ def _write(place: Path, found: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _content(annotations: PanopticAnnotations) -> dict[str, Any]:
-    """Return the annotations of the photographs that are evaluated."""
+    """Return the annotations of the photographs that are evaluated, without what does not matter."""
     return {
-        "images": annotations.images,
+        "images": [{key: one[key] for key in ("id", "file_name", "width", "height")} for one in annotations.images],
         "annotations": [
-            {"image_id": key, "file_name": annotations.files[key], "segments_info": segments}
+            {"image_id": key, "file_name": annotations.files[key], "segments_info": [_segment(one) for one in segments]}
             for key, segments in annotations.segments.items()
         ],
-        "categories": list(annotations.categories.values()),
+        "categories": [
+            {"id": key, "name": str(one.get("name", key)), "isthing": int(one["isthing"])}
+            for key, one in annotations.categories.items()
+        ],
     }
+
+
+def _segment(one: Mapping[str, Any]) -> dict[str, int]:
+    whole = {"area": round(one["area"]), "iscrowd": one.get("iscrowd", 0)}
+    return {"id": one["id"], "category_id": one["category_id"], **whole}

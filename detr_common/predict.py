@@ -89,7 +89,7 @@ def check(args: argparse.Namespace) -> dict[int, str]:
         raise InputError(f"--threshold {args.threshold}: give a number from 0 to 1")
     names = read_names(args.names) if args.names else COCO | STUFF
     stems = [path.stem for path in args.images]
-    if len(set(stems)) < len(stems):
+    if len({*stems, *(f"{stem}.panoptic" for stem in stems)}) < 2 * len(stems):
         raise InputError("two photographs have one name, so that one picture would replace the other; do one at a time")
     for path in args.images:
         load_photograph(path, args.image_size)

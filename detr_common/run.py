@@ -29,7 +29,7 @@ def check_training_args(args: argparse.Namespace) -> None:
         InputError: an option cannot be used; it is named.
     """
     check_model_options(args)
-    if args.frozen_weights and not Path(args.frozen_weights).is_file():
+    if args.frozen_weights and not args.eval and not Path(args.frozen_weights).is_file():
         raise InputError(f"--frozen_weights {args.frozen_weights}: no such file; name the checkpoint of a detector")
     check_hyperparameters(
         lr=args.lr, lr_backbone=args.lr_backbone, weight_decay=args.weight_decay, lr_drop=args.lr_drop

@@ -12,7 +12,7 @@ from jittor import Var, nn
 
 from detr_common.errors import NotFiniteError
 from detr_common.evaluate import Found
-from detr_common.finite import Watch, check_images, check_losses, gradients_told, told
+from detr_common.finite import Watch, check_images, check_losses, check_mask_logits, gradients_told, told
 from detr_common.jittor_ready import preserving_random_state
 from detr_common.run import Means, evaluation_of
 from detr_jt.criterion import total_loss
@@ -93,6 +93,8 @@ def evaluate(
             samples = to_samples(model, images)
             values, outputs, _ = forward(model, criterion, samples, targets)
             losses.append(values)
+            if "pred_masks" in outputs:
+                check_mask_logits(outputs["pred_masks"].numpy())
             sizes = [
                 jt.array(np.stack([target[key] for target in targets]), dtype="int64") for key in ("orig_size", "size")
             ]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from detr_common.errors import NotFiniteError
 from detr_common.evaluate import Found
-from detr_common.finite import Watch, check_images, check_losses, gradients_told, told
+from detr_common.finite import Watch, check_images, check_losses, check_mask_logits, gradients_told, told
 from detr_common.run import Means, evaluation_of
 from detr_pt.criterion import total_loss
 from detr_pt.optimizer import AdamW, backward, clip_grad_norm, gradients
@@ -92,6 +92,8 @@ def evaluate(
             samples = to_samples(model, images)
             values, outputs, _ = forward(model, criterion, samples, targets)
             losses.append(values)
+            if "pred_masks" in outputs:
+                check_mask_logits(outputs["pred_masks"].cpu().numpy())
             sizes = [
                 torch.from_numpy(np.stack([target[key] for target in targets])).to(samples[0].device)
                 for key in ("orig_size", "size")

@@ -114,7 +114,11 @@ class Worker:
             self._ready = True
 
     def start(
-        self, images: Sequence[npt.NDArray[np.float32]], capture: bool, sizes: Sequence[Sequence[int]] = ()
+        self,
+        images: Sequence[npt.NDArray[np.float32]],
+        capture: bool,
+        sizes: Sequence[Sequence[int]] = (),
+        things: Mapping[int, bool] | None = None,
     ) -> None:
         """Start a forward pass on [3, H, W] images; read it with ``entries``.
 
@@ -122,9 +126,11 @@ class Worker:
             images: float32.
             capture: whether tensors are wanted, beside the results.
             sizes: see ``parity.frameworks.base.Adapter.forward``.
+            things: likewise.
         """
         arrays = {f"image.{i}": image for i, image in enumerate(images)}
-        self.ask("forward", arrays, capture=capture, sizes=[[int(side) for side in size] for size in sizes])
+        told = [[int(side) for side in size] for size in sizes]
+        self.ask("forward", arrays, capture=capture, sizes=told, things=dict(things or {}))
 
     def ask(self, do: str, arrays: Mapping[str, Array], **details: Any) -> None:
         """Ask for a pass (``parity.frameworks.base.Adapter``); read the answer with ``entries``."""
@@ -170,9 +176,14 @@ class Worker:
                 self.failure = header["message"]
                 return
 
-    def run(self, images: Sequence[npt.NDArray[np.float32]], sizes: Sequence[Sequence[int]] = ()) -> dict[str, Array]:
+    def run(
+        self,
+        images: Sequence[npt.NDArray[np.float32]],
+        sizes: Sequence[Sequence[int]] = (),
+        things: Mapping[int, bool] | None = None,
+    ) -> dict[str, Array]:
         """Run a plain forward pass and return its results; see ``start``."""
-        self.start(images, capture=False, sizes=sizes)
+        self.start(images, capture=False, sizes=sizes, things=things)
         return self.answer()
 
     def close(self) -> None:

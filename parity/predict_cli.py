@@ -88,7 +88,7 @@ def _find(side: str, args: Any, checkpoint: Path, twin: int = 0) -> list[dict[st
         worker.wait_built()
         for path in args.images:
             array, own = predict.photograph(path, args.image_size)
-            found = worker.run([array], own.tolist())
+            found = worker.run([array], own.tolist(), predict.things(args))
             results.append({name.removesuffix(".0"): value for name, value in found.items() if name.endswith(".0")})
     return results
 

@@ -85,7 +85,8 @@ def _run(adapter: Adapter, request: dict[str, Any], arrays: dict[str, Array], em
     batch = Batch.of(arrays)
     match request["do"]:
         case "forward":
-            return adapter.forward(batch.images, emit if request["capture"] else None, request["sizes"])
+            things = {int(key): bool(thing) for key, thing in request["things"].items()}
+            return adapter.forward(batch.images, emit if request["capture"] else None, request["sizes"], things)
         case "choose":
             return adapter.training.choose(batch)
         case "losses":

@@ -170,7 +170,11 @@ class Adapter(Protocol):
         """Make a batch of [3, H, W] images; return ``images`` [B, 3, H, W] and ``mask``, bool [B, H, W]."""
 
     def forward(
-        self, images: Sequence[npt.NDArray[np.float32]], emit: EmitEntry | None, sizes: Sequence[Sequence[int]] = ()
+        self,
+        images: Sequence[npt.NDArray[np.float32]],
+        emit: EmitEntry | None,
+        sizes: Sequence[Sequence[int]] = (),
+        things: Mapping[int, bool] | None = None,
     ) -> dict[str, Array]:
         """Run the detector and its post-processing on [3, H, W] images.
 
@@ -178,6 +182,7 @@ class Adapter(Protocol):
             images: float32; cast to the dtype of the model.
             emit: receives every captured tensor in execution order; None runs plainly.
             sizes: height and width of the photograph that each image was made of; none for ``photograph_sizes``.
+            things: which categories are things in panoptic maps and which stuff, where the model's own would be wrong.
 
         Returns:
             ``pred_logits``, ``pred_boxes``, with a mask head ``pred_masks``, and what was found in each image:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -88,9 +88,15 @@ class JittorAdapter:
         return {"images": batch.tensors.numpy(), "mask": batch.mask.numpy()}
 
     def forward(
-        self, images: Sequence[npt.NDArray[np.float32]], emit: EmitEntry | None, sizes: Sequence[Sequence[int]] = ()
+        self,
+        images: Sequence[npt.NDArray[np.float32]],
+        emit: EmitEntry | None,
+        sizes: Sequence[Sequence[int]] = (),
+        things: Mapping[int, bool] | None = None,
     ) -> dict[str, Array]:
         """Run the detector and its post-processing; with ``emit`` as often as it takes to hold every tensor once."""
+        if things and "panoptic" in self.postprocessors:
+            self.postprocessors["panoptic"].is_thing_map.update(things)
         window = Window(HELD_BYTES)
         while True:
             with jt.no_grad(), self._capture(emit, window):

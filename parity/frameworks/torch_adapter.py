@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -91,9 +91,15 @@ class TorchAdapter:
         return {"images": batch.tensors.numpy(), "mask": batch.mask.numpy()}
 
     def forward(
-        self, images: Sequence[npt.NDArray[np.float32]], emit: EmitEntry | None, sizes: Sequence[Sequence[int]] = ()
+        self,
+        images: Sequence[npt.NDArray[np.float32]],
+        emit: EmitEntry | None,
+        sizes: Sequence[Sequence[int]] = (),
+        things: Mapping[int, bool] | None = None,
     ) -> dict[str, Array]:
         """Run the detector and its post-processing."""
+        if things and "panoptic" in self.postprocessors:
+            self.postprocessors["panoptic"].is_thing_map.update(things)
         dtype = getattr(torch, self.args.dtype)
         tensors = [torch.from_numpy(image).to(device=self.args.device, dtype=dtype) for image in images]
         own = torch.tensor([image.shape[1:] for image in images], device=self.args.device)

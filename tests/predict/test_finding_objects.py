@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from pycocotools import mask as coder
 
 import fixtures
 import weight_convert
 from detr_common import predict
-from detr_common.categories import COCO, read_names
-from detr_common.drawing import Detection, draw
+from detr_common.categories import COCO, STUFF, read_names, read_things
+from detr_common.drawing import Detection, PanopticMap, draw, draw_panoptic
 from detr_common.errors import InputError
 from detr_common.options import default_args, training_args
 from fixtures.coco import CATEGORIES, Drawn, write_coco
@@ -133,3 +134,50 @@ def test_both_find_the_same_and_other_weights_something_else(tmp_path: Path, che
     weight_convert.write({"model": fixtures.state_dict(default_args(**SMALL), seed=2)}, other)
     done = call("parity predict", *common, "--jittor-weights", other)
     assert done.returncode == 1 and "✗" in done.stdout, done.stdout + done.stderr
+
+
+def test_masks_and_panoptic_maps_are_drawn_where_they_are() -> None:
+    photo = Image.new("RGB", (100, 80), "white")
+    mask = np.zeros((80, 100), bool)
+    mask[10:30, 40:60] = True
+    drawn = np.asarray(draw(photo, [Detection(1, 0.9, (0.0, 60.0, 20.0, 79.0), mask)], COCO))
+    assert (drawn[mask] != 255).any(-1).all() and (drawn[:9, 35:] == 255).all()
+    ids = np.zeros((80, 100), np.int32)
+    ids[:, 50:] = 7
+    panoptic = PanopticMap(ids, [{"id": 7, "isthing": False, "category_id": 149, "area": 4000}])
+    drawn = np.asarray(draw_panoptic(photo, panoptic, COCO | STUFF))
+    assert (drawn[:, :40] == 255).all() and (drawn[5:75, 95] != 255).any(-1).all()
+
+
+def test_things_and_stuff_are_those_of_the_annotations(tmp_path: Path) -> None:
+    """Not those that the ids would tell: the postprocessor is told, in both programs."""
+    path = tmp_path / "names.json"
+    categories = [
+        {"id": 5, "name": "ground", "isthing": 0},
+        {"id": 95, "name": "kite", "isthing": 1},
+        {"id": 6, "name": "x"},
+    ]
+    path.write_text(json.dumps({"categories": categories}))
+    assert read_things(path) == {5: False, 95: True} and read_names(path)[95] == "kite"
+    options = {
+        **SMALL,
+        "hidden_dim": 128,
+        "nheads": 8,
+        "num_queries": 20,
+        "dataset_file": "coco_panoptic",
+        "masks": True,
+    }
+    seeded = tmp_path / "seeded.pkl"
+    weight_convert.write({"model": fixtures.state_dict(default_args(**options), seed=0)}, seeded)
+    words = [w for k, v in options.items() for w in ([f"--{k}"] if v is True else [f"--{k}", str(v)])]
+    common = [PAIR[0], "--resume", seeded, *words, "--image_size", 96]
+    counts = []
+    for thing, out in ((0, "a"), (1, "b")):
+        every = [{"id": i, "name": str(i), "isthing": thing} for i in range(250)]
+        path.write_text(json.dumps({"categories": every}))
+        done = call("detr_pt.predict", *common, "--names", path, "--output_dir", tmp_path / out)
+        assert done.returncode == 0 and (tmp_path / out / f"{PAIR[0].stem}.panoptic.png").exists(), done.stderr
+        counts.append(int(done.stdout.split(" segments")[0].split()[-1]))
+    assert counts[0] < counts[1], counts  # things of one category stay apart, stuff is merged
+    found = json.loads((tmp_path / "b" / "detections.json").read_text())
+    assert all(coder.decode(one["segmentation"]).shape == size_of(PAIR[0])[::-1] for one in found) and found
