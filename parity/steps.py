@@ -168,12 +168,25 @@ class _Comparison:
         self.compared["free"] += 1
         entry = versions[PORT, "float64"]
         value, truth = _alike(entry.array, versions[TRUTH].array)
-        error = measure(value, truth).relative if value.shape == truth.shape else math.inf
+        error = self._relative(entry.name, value, truth) if value.shape == truth.shape else math.inf
         tally.worst64 = max(tally.worst64, error)
         if error > self.policy.bound:
             problem = f"float64 error is {error:.3g} of the scale, above {self.policy.bound:g}"
             self.findings.append(Finding(entry.name, entry.owner, problem, error / self.policy.bound))
         tally.add(entry.name, {run: version.array for run, version in versions.items()})
+
+    def _relative(self, name: str, value: Array, truth: Array) -> float:
+        """Return the largest error as a fraction of the scale, which for a parameter is at least a learning rate.
+
+        AdamW moves a parameter that has a gradient by about its rate. One that begins at zero and has none by symmetry,
+        such as a bias in front of a group norm with a group for each channel, holds nothing but rounding.
+        """
+        error = measure(value, truth)
+        args = self.job.model.args
+        least = min(rate for rate in (args.lr, args.lr_backbone) if rate > 0) if "/param/" in name else 0.0
+        if truth.dtype.kind != "f" or error.scale >= least:
+            return error.relative
+        return error.max_abs / least
 
     def _judge_envelope(self, number: int, tally: _Tally) -> None:
         """Judge the distance of the float32 runs, which must look like that of the twins."""

@@ -1,12 +1,15 @@
 """Losses, gradients and steps of a detector with a mask head."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import weight_convert
 from detr_common.errors import InputError
 from detr_common.options import default_args
+from fixtures import initial_state_dict
 from parity.demo import write_seeded_checkpoint
 from parity.frameworks.base import Batch
 from parity.ladder import training_batch
@@ -56,6 +59,20 @@ def test_steps_with_masks_agree(session: LayersSession, job: TrainingJob) -> Non
     verdict = compare_steps(session, StepsJob(job.model, (job.batch, mirrored(job.batch)), free=10))
     assert verdict, verdict.findings[:3]
     assert max(step.error64 for step in verdict.steps) <= 1e-9
+
+
+@pytest.mark.slow
+def test_a_bias_that_is_zero_by_symmetry_is_judged_by_the_rate(
+    session: LayersSession, job: TrainingJob, tmp_path: Path
+) -> None:
+    """From initial weights: in front of the last group norm, of eight channels in eight groups, it begins at zero."""
+    weights = tmp_path / "initial.pkl"
+    weight_convert.write({"model": initial_state_dict(job.model.args)}, weights)
+    model = replace(job.model, weights=weights)
+    verdict = compare_steps(session, StepsJob(model, (job.batch, mirrored(job.batch)), forced=0, free=3))
+    assert verdict, verdict.findings[:3]
+    planted = replace(model, mutant="decay-coupled", args=default_args(**SMALL, weight_decay=1e-2))
+    assert not compare_steps(session, StepsJob(planted, (job.batch, mirrored(job.batch)), forced=0, free=3))
 
 
 @pytest.mark.slow
