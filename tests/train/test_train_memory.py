@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,9 +15,7 @@ BOUND = 1.3
 
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [128, 256])
-def test_masks_in_jittor_take_hardly_more_memory_than_in_pytorch(
-    size: int, record_property: pytest.RecordProperty
-) -> None:
+def test_masks_in_jittor_take_hardly_more_memory_than_in_pytorch(size: int, record_property: Any) -> None:
     megabytes = {}
     for package in ("detr_pt", "detr_jt"):
         command = [sys.executable, str(PROGRAM), package, str(size)]
