@@ -152,8 +152,9 @@ def test_masks_and_maps_of_one_checkpoint_are_equally_good(weights: dict[str, Pa
     subprocess.run(list(map(str, command)), cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, check=True)
     expect_maps(folder, tmp_path / "first" / "panoptic_eval")
     expect_masks(folder, out)
+    # In float64: two queries of a seeded detector may have nearly the same mask, and whose a pixel is was rounding.
     for package in ("detr_pt", "detr_jt"):
-        done(package, folder, *evaluate, tmp_path / package)
+        done(package, folder, *evaluate, tmp_path / package, "--dtype", "float64")
     theirs, mine = (json.loads((tmp_path / package / "eval.json").read_text()) for package in ("detr_pt", "detr_jt"))
     assert theirs.keys() == mine.keys() and 0.1 < theirs["PQ_all"] < 0.95 and 0.1 < theirs["mask_AP"] < 0.95
     figures = [key for key in theirs if key.startswith(("AP", "AR", "mask_", "PQ", "SQ", "RQ"))]
