@@ -176,14 +176,15 @@ class _Comparison:
         tally.add(entry.name, {run: version.array for run, version in versions.items()})
 
     def _relative(self, name: str, value: Array, truth: Array) -> float:
-        """Return the largest error as a fraction of the scale, which for a parameter is at least a learning rate.
+        """Return the largest error as a fraction of the scale, which for a parameter is at least its learning rate.
 
         AdamW moves a parameter that has a gradient by about its rate. One that begins at zero and has none by symmetry,
         such as a bias in front of a group norm with a group for each channel, holds nothing but rounding.
         """
         error = measure(value, truth)
         args = self.job.model.args
-        least = min(rate for rate in (args.lr, args.lr_backbone) if rate > 0) if "/param/" in name else 0.0
+        rate = args.lr_backbone if "backbone" in name else args.lr
+        least = rate if "/param/" in name else 0.0
         if truth.dtype.kind != "f" or error.scale >= least:
             return error.relative
         return error.max_abs / least
