@@ -123,7 +123,7 @@ class Inside:
         multiples: the largest multiple of the envelope that the port's distances are, once around each of PyTorch's
             runs, in the envelope of the others.
         correct: the same for each of PyTorch's runs in the place of the port, the median alone; not judged, but what
-            to read ``worst`` beside.
+            to read ``typical`` beside.
     """
 
     key: str
@@ -135,10 +135,12 @@ class Inside:
 
     @property
     def worst(self) -> float:
-        """The largest multiple of the envelope, as the median over PyTorch's runs.
+        """The largest multiple of the envelope around the run that was not moved, which is judged."""
+        return multiple(self.distances, self.envelope)
 
-        Any of them could be the one in the middle, and how wide the envelope is around a single one is luck.
-        """
+    @property
+    def typical(self) -> float:
+        """The median of ``multiples``; not judged: how wide the envelope is around a single run is luck."""
         return median(self.multiples) if self.multiples else math.inf
 
     def __bool__(self) -> bool:

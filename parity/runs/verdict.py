@@ -59,8 +59,9 @@ class TrainVerdict:
         for number, curve in enumerate(self.curves):
             mark = "·" if number else "✓" if curve else "✗"
             lines.append(
-                f"  {mark} {curve.key}: at most {curve.worst:.2f} times the envelope of PyTorch's runs "
-                f"(around each of them {min(curve.multiples):.2f} to {max(curve.multiples):.2f}){_among(curve)}"
+                f"  {mark} {curve.key}: at most {curve.worst:.2f} times the envelope of the twins; "
+                f"around each of PyTorch's runs {min(curve.multiples):.2f} to {max(curve.multiples):.2f}, "
+                f"median {curve.typical:.2f}{_among(curve)}"
             )
         for name, ends in self.ends().items():
             shown = "  ".join(f"{key} {value:.4f}" for key, value in ends.items())
@@ -84,6 +85,7 @@ class TrainVerdict:
                     "factor": curve.factor,
                     "distances": list(curve.distances),
                     "envelope": list(curve.envelope),
+                    "typical": curve.typical,
                     "multiples": list(curve.multiples),
                     "correct": list(curve.correct),
                 }
