@@ -50,9 +50,9 @@ out/convergence/shapes: | setup
 
 convergence: setup | out/convergence/shapes
 	OMP_NUM_THREADS=1 $(BIN)/python -m parity train --output_dir out/convergence/runs $(SHAPES) --epochs 80 --lr_drop 65 \
-		--eval_every 20 --twins 8 --jobs 2 $(ARGS)
+		--eval_every 20 --twins 16 --jobs 2 $(ARGS)
 	OMP_NUM_THREADS=1 $(BIN)/python -m parity train --output_dir out/convergence/runs7 $(SHAPES) --epochs 80 --lr_drop 65 \
-		--eval_every 20 --twins 8 --jobs 2 --seed 7 $(ARGS)
+		--eval_every 20 --twins 16 --jobs 2 --seed 7 $(ARGS)
 	OMP_NUM_THREADS=1 $(BIN)/python -m parity converge --output_dir out/convergence/seeds $(SHAPES) --epochs 40 --lr_drop 32 \
 		--eval_every 40 --seeds 5 --margin-ap 0.1 --margin-loss 0.2 --jobs 2 $(ARGS)
 
@@ -66,7 +66,7 @@ masks: setup | out/convergence/shapes
 	@test -d out/convergence/shapes/panoptic_train2017 || { echo 'out/convergence/shapes is older than panoptic maps: \
 	remove it, and it is drawn anew'; exit 2; }
 	OMP_NUM_THREADS=1 $(BIN)/python -m parity train --output_dir out/convergence/masks $(PANOPTIC) --masks \
-		--dice_loss_coef 5 --epochs 80 --lr_drop 65 --eval_every 20 --twins 2 --jobs 2 $(ARGS)
+		--dice_loss_coef 5 --epochs 80 --lr_drop 65 --eval_every 20 --twins 8 --jobs 2 $(ARGS)
 	mkdir -p $(DETECTOR)
 	test -f $(DETECTOR)/checkpoint.pth || $(BIN)/python -m fixtures checkpoint $(DETECTOR)/initial.pth --initial \
 		--seed 42 $(SMALL_MODEL) $(MASKED) --force
