@@ -73,8 +73,8 @@ masks: setup | out/convergence/shapes
 	OMP_NUM_THREADS=2 $(BIN)/python -m detr_pt --output_dir $(DETECTOR) $(PANOPTIC) --epochs 80 --lr_drop 65 \
 		--eval_every 20 --eval_train --resume $$(ls $(DETECTOR)/checkpoint.pth 2> /dev/null || echo $(DETECTOR)/initial.pth)
 	OMP_NUM_THREADS=1 $(BIN)/python -m parity train --output_dir out/convergence/frozen $(PANOPTIC) --masks \
-		--frozen_weights $(DETECTOR)/checkpoint.pth --dice_loss_coef 5 --lr 3e-4 --epochs 160 --lr_drop 120 \
-		--eval_every 40 --twins 2 --jobs 2 $(ARGS)
+		--frozen_weights $(DETECTOR)/checkpoint.pth --dice_loss_coef 5 --lr 3e-4 --epochs 320 --lr_drop 240 \
+		--eval_every 80 --twins 2 --jobs 2 $(ARGS)
 
 photographs: setup
 	@test -d '$(COCO)' || { echo 'make photographs COCO=FOLDER: the folder that has train2017, val2017 and annotations'; exit 2; }
