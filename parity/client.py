@@ -36,9 +36,12 @@ class Worker:
         framework: "torch" or "jittor".
         python: the interpreter, if the framework lives in another environment.
         threads: that it computes with; as many as there are processors if not given.
+        adapter: "detr", or "port" for models that are built by functions of the user's (``parity.port``).
     """
 
-    def __init__(self, framework: str, python: str = sys.executable, threads: int | None = None) -> None:
+    def __init__(
+        self, framework: str, python: str = sys.executable, threads: int | None = None, adapter: str = "detr"
+    ) -> None:
         self.framework = framework
         self.label = framework
         self.modules: list[str] = []
@@ -51,7 +54,7 @@ class Worker:
         answer_read, answer_write = os.pipe()
         _widen(answer_read)
         command = [python, "-m", "parity.worker", framework]
-        command += ["--requests", str(request_read), "--answers", str(answer_write)]
+        command += ["--adapter", adapter, "--requests", str(request_read), "--answers", str(answer_write)]
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -69,18 +72,18 @@ class Worker:
         self._ready = self._pending = False
         self._built: tuple[dict[str, Any], int] | None = None
 
-    def build(self, args: argparse.Namespace, weights: Path, mutant: str = "", twin: int = 0) -> None:
+    def build(self, args: argparse.Namespace, weights: Path | None, mutant: str = "", twin: int = 0) -> None:
         """Ask for a model, unless it is the one that stands; ``wait_built`` waits for it.
 
         Args:
             args: options of the detector (``detr_common.options``).
-            weights: the checkpoint to load.
+            weights: the checkpoint to load; None where the model is built with its own.
             mutant: name of a fault to plant (``parity.mutants``), for Jittor only.
             twin: seed of a twin, which computes without oneDNN and cuDNN from weights moved by one ulp; PyTorch only.
         """
         self.label = f"{self.framework} {args.dtype}{f'-twin{twin}' if twin > 1 else '-twin' if twin else ''}"
-        request = {"do": "build", "args": vars(args), "weights": str(weights), "mutant": mutant, "twin": twin}
-        stamp = weights.stat().st_mtime_ns if weights.exists() else 0
+        request = {"do": "build", "args": vars(args), "weights": None if weights is None else str(weights), "mutant": mutant, "twin": twin}
+        stamp = weights.stat().st_mtime_ns if weights is not None and weights.exists() else 0
         if (request, stamp) != self._built:
             self._built = request, stamp
             self._pending = True

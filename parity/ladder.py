@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import fixtures
-from parity.frameworks.base import Batch
-from parity.layers import LayersJob, LayersSession
+from parity.frameworks.base import Batch, Feed
+from parity.layers import LayersSession, ModelJob
 from parity.ops.session import OpsVerdict, run_ops
 from parity.policy import Steps
 from parity.steps import StepsJob, compare_steps, mirrored
@@ -29,6 +29,7 @@ class LadderJob:
     Attributes:
         model: options, weights, photographs and fault.
         batch: photographs with their targets, for all rungs but layers.
+        more: what the steps run on in turn, beside ``batch``; of photographs the mirror image by default.
         forced: steps on drawn gradients.
         free: steps of training.
         seed: of drawn gradients and dropout masks.
@@ -36,13 +37,14 @@ class LadderJob:
         rungs: those that are wanted.
     """
 
-    model: LayersJob
-    batch: Batch
+    model: ModelJob
+    batch: Feed
     forced: int = 4
     free: int = 10
     seed: int = 0
     examples: int = 20
     rungs: tuple[str, ...] = RUNGS
+    more: tuple[Feed, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -105,9 +107,9 @@ def climb(
         InputError: weights, options or targets that cannot be used.
         WorkerError: a worker died.
     """
-    training = TrainingJob(replace(job.model, keep=None, show=""), job.batch)
-    both = job.batch, mirrored(job.batch)
-    steps = StepsJob(training.model, both, job.forced, job.free, seed=job.seed, policy=Steps())
+    training = TrainingJob(job.model, job.batch)
+    more = job.more or ((mirrored(job.batch),) if isinstance(job.batch, Batch) else ())
+    steps = StepsJob(training.model, (job.batch, *more), job.forced, job.free, seed=job.seed, policy=Steps())
     run: dict[str, Callable[[], Verdict]] = {
         "ops": lambda: run_ops(examples=job.examples),
         "layers": lambda: session.compare(job.model, progress),

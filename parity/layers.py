@@ -6,11 +6,11 @@ A worker runs for each framework and arithmetic, all at once. Their tensors are 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -64,16 +64,78 @@ class LayersJob:
         weights = self.port_weights if framework == PORT and self.port_weights else self.weights
         worker.build(args, weights, self.mutant if framework == PORT else "", twin=TWIN_SEEDS.get(arithmetic, 0))
 
+    def start(self, worker: Worker) -> None:
+        """Start a forward pass whose tensors are wanted.
+
+        Raises:
+            InputError: there is no image.
+        """
+        if not self.images:
+            raise InputError("no image to run the models on; give at least one photograph")
+        worker.start(self.images, capture=True)
+
+    def rate(self, parameter: str) -> float:
+        """Return the learning rate of a parameter."""
+        return float(self.args.lr_backbone if "backbone" in parameter else self.args.lr)
+
+    def settings(self, workers: Mapping[Run, Worker]) -> dict[str, Any]:
+        """Return what was run, for the reader and for the manifest."""
+        return {
+            "args": {name: value for name, value in vars(self.args).items() if name != "dtype"},
+            "weights": {"name": self.weights.name},
+            "port_weights": {"name": (self.port_weights or self.weights).name},
+            "images": [{"shape": list(image.shape)} for image in self.images],
+            **self.inputs,
+            "mutant": self.mutant,
+            "environment": environments(workers),
+        }
+
+
+class ModelJob(Protocol):
+    """What the rungs ask of a job, whatever the models are; ``LayersJob`` is DETR's.
+
+    Attributes:
+        exact: policy of the float64 comparison of layers.
+        calibrated: policy of the float32 comparison of layers.
+        keep: folder under which the traces are kept; None keeps none.
+        show: a module that the report will list; empty names none.
+    """
+
+    @property
+    def exact(self) -> Exact64: ...  # noqa: D102
+    @property
+    def calibrated(self) -> Calibrated32: ...  # noqa: D102
+    @property
+    def keep(self) -> Path | None: ...  # noqa: D102
+    @property
+    def show(self) -> str: ...  # noqa: D102
+
+    def build(self, run: Run, worker: Worker) -> None:
+        """Ask a worker for the model of one run."""
+
+    def start(self, worker: Worker) -> None:
+        """Start a forward pass whose tensors are wanted."""
+
+    def rate(self, parameter: str) -> float:
+        """Return the learning rate of a parameter, by its name in a trace."""
+
+    def settings(self, workers: Mapping[Run, Worker]) -> dict[str, Any]:
+        """Return what was run, for the reader and for the manifest."""
+
 
 class LayersSession:
     """Workers, one for each framework and arithmetic, that serve one comparison after another.
 
     Use as a context manager.
+
+    Args:
+        start: starts the worker of a run; by default a process of this Python with DETR in it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, start: Callable[[Run], Worker] = lambda run: Worker(run[0])) -> None:
         self._stack = ExitStack()
-        self.workers = {run: self._stack.enter_context(Worker(run[0])) for run in RUNS}
+        self.start = start
+        self.workers = {run: self._stack.enter_context(start(run)) for run in RUNS}
 
     def __enter__(self) -> LayersSession:
         return self
@@ -81,7 +143,7 @@ class LayersSession:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def build(self, job: LayersJob) -> None:
+    def build(self, job: ModelJob) -> None:
         """Let every worker have its model.
 
         Raises:
@@ -95,9 +157,7 @@ class LayersSession:
         if refusals:
             raise refusals[0]
 
-    def compare(
-        self, job: LayersJob, progress: Callable[[str, int], None] = lambda _run, _count: None
-    ) -> LayersVerdict:
+    def compare(self, job: ModelJob, progress: Callable[[str, int], None] = lambda _run, _count: None) -> LayersVerdict:
         """Run both models in both precisions and judge every tensor.
 
         Args:
@@ -105,17 +165,15 @@ class LayersSession:
             progress: called with a run's label and the number of its tensors received.
 
         Raises:
-            InputError: no image, no such module to show, or weights or options that cannot be used.
+            InputError: nothing to run on, no such module to show, or weights or options that cannot be used.
             WorkerError: a worker died.
         """
-        if not job.images:
-            raise InputError("no image to run the models on; give at least one photograph")
         workers = self.workers
         self.build(job)
         check_module(job.show, [module for worker in workers.values() for module in worker.modules])
         keepers = _keepers(job, workers)
         for worker in workers.values():
-            worker.start(job.images, capture=True)
+            job.start(worker)
         judge = Judge(rungs.layers(job.exact, job.calibrated))
         for run, entry in in_turns(workers, progress):
             if run in keepers:
@@ -123,7 +181,7 @@ class LayersSession:
             judge.take(run, entry)
         for keeper in keepers.values():
             keeper.close()
-        return judge.verdict(workers, settings_of(job, workers))
+        return judge.verdict(workers, job.settings(workers))
 
     def plain(self, images: Images) -> dict[Run, tuple[dict[str, Array], float]]:
         """Run the models built last without capturing, one after another.
@@ -168,26 +226,18 @@ def in_turns(workers: dict[Run, Worker], progress: Callable[[str, int], None]) -
             yield run, entry
 
 
-def _keepers(job: LayersJob, workers: dict[Run, Worker]) -> dict[Run, TraceWriter]:
+def _keepers(job: ModelJob, workers: dict[Run, Worker]) -> dict[Run, TraceWriter]:
     if job.keep is None:
         return {}
     return {
         run: TraceWriter(
             job.keep / "-".join(run),
-            Manifest(run[0], run[1], worker.modules, worker.environment, settings_of(job, workers)),
+            Manifest(run[0], run[1], worker.modules, worker.environment, job.settings(workers)),
         )
         for run, worker in workers.items()
     }
 
 
-def settings_of(job: LayersJob, workers: dict[Run, Worker]) -> dict[str, Any]:
-    """Return what was run, for the reader and for the manifest."""
-    return {
-        "args": {name: value for name, value in vars(job.args).items() if name != "dtype"},
-        "weights": {"name": job.weights.name},
-        "port_weights": {"name": (job.port_weights or job.weights).name},
-        "images": [{"shape": list(image.shape)} for image in job.images],
-        **job.inputs,
-        "mutant": job.mutant,
-        "environment": {framework: workers[framework, "float64"].environment for framework in (REFERENCE, PORT)},
-    }
+def environments(workers: Mapping[Run, Worker]) -> dict[str, dict[str, str]]:
+    """Return versions and flags of both frameworks."""
+    return {framework: workers[framework, "float64"].environment for framework in (REFERENCE, PORT)}

@@ -41,7 +41,7 @@ def print_layers(verdict: LayersVerdict, console: Console, show: str = "", comma
         _print_divergence(verdict, first, console)
     _say(console, f"\n{_figures(verdict)}")
     _say(console, _conclusion(verdict))
-    if first is not None and not show:
+    if first is not None and not show and command:
         _say(console, f"Next: {escape(command)} --show {escape(first.owner)}")
 
 

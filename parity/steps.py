@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from parity.client import Worker
-from parity.frameworks.base import Batch
-from parity.layers import LayersJob, LayersSession, in_turns, settings_of
+from parity.frameworks.base import Batch, Feed
+from parity.layers import LayersSession, ModelJob, in_turns
 from parity.metrics import measure, ulps_apart
 from parity.policy import ULP32, Calibrated32, Steps
 from parity.rungs import PORT, REFERENCE, TRUTH, TWIN, Run
@@ -32,7 +32,7 @@ class StepsJob:
     """What to train.
 
     Attributes:
-        model: options, weights and fault; its images are not looked at.
+        model: options, weights and fault; what its forward pass runs on is not looked at.
         batches: taken in turn.
         forced: steps on drawn gradients; 0 leaves them out.
         free: steps on each side's own gradients; 0 leaves them out.
@@ -41,8 +41,8 @@ class StepsJob:
         policy: what counts as agreement.
     """
 
-    model: LayersJob
-    batches: tuple[Batch, ...]
+    model: ModelJob
+    batches: tuple[Feed, ...]
     forced: int = 4
     free: int = 10
     drop: int = 3
@@ -68,11 +68,11 @@ def compare_steps(session: LayersSession, job: StepsJob, progress: Progress = si
     if job.free:
         with ExitStack() as stack:
             session.build(job.model)
-            second = stack.enter_context(Worker(REFERENCE))
+            second = stack.enter_context(session.start(SECOND_TWIN))
             job.model.build(SECOND_TWIN, second)
             second.wait_built()
             run.free({**session.workers, SECOND_TWIN: second}, progress)
-    return run.verdict(settings_of(job.model, session.workers))
+    return run.verdict(job.model.settings(session.workers))
 
 
 class _Comparison:
@@ -182,9 +182,7 @@ class _Comparison:
         such as a bias in front of a group norm with a group for each channel, holds nothing but rounding.
         """
         error = measure(value, truth)
-        args = self.job.model.args
-        rate = args.lr_backbone if "backbone" in name else args.lr
-        least = rate if "/param/" in name else 0.0
+        least = self.job.model.rate(name) if "/param/" in name else 0.0
         if truth.dtype.kind != "f" or error.scale >= least:
             return error.relative
         return error.max_abs / least

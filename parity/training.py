@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from parity import rungs
 from parity.choices import WANTED
-from parity.frameworks.base import Batch
+from parity.frameworks.base import Feed
 from parity.judge import Judge
-from parity.layers import LayersJob, LayersSession, in_turns, settings_of
+from parity.layers import LayersSession, ModelJob, in_turns
 from parity.rungs import TRUTH, Run, Rung
 from parity.trace import Array
 from parity.verdict import LayersVerdict
@@ -26,12 +26,12 @@ class TrainingJob:
     """What to compare.
 
     Attributes:
-        model: options, weights and fault; its images are not looked at.
-        batch: images and targets.
+        model: options, weights and fault; what its forward pass runs on is not looked at.
+        batch: inputs and targets.
     """
 
-    model: LayersJob
-    batch: Batch
+    model: ModelJob
+    batch: Feed
 
 
 def compare_losses(session: LayersSession, job: TrainingJob, progress: Progress = silent) -> LayersVerdict:
@@ -71,4 +71,4 @@ def _compare(
     judge = Judge(rung)
     for run, entry in in_turns(session.workers, progress):
         judge.take(run, entry)
-    return judge.verdict(session.workers, settings_of(job.model, session.workers))
+    return judge.verdict(session.workers, job.model.settings(session.workers))

@@ -19,8 +19,8 @@ import numpy as np
 from detr_common.coco import build_dataset
 from detr_common.errors import InputError
 from detr_common.loader import Loader
-from parity.frameworks import load_adapter
-from parity.frameworks.base import Adapter, Batch
+from parity.frameworks import ADAPTERS, load_adapter
+from parity.frameworks.base import Adapter
 from parity.mutants.data import reading_with
 from parity.runs.curves import STEPS
 from parity.trace import Entry
@@ -31,6 +31,7 @@ def main() -> None:
     """Serve requests from file descriptor ``--requests`` and answer on ``--answers``."""
     parser = argparse.ArgumentParser()
     parser.add_argument("framework")
+    parser.add_argument("--adapter", choices=ADAPTERS, default=ADAPTERS[0])
     parser.add_argument("--requests", type=int, required=True)
     parser.add_argument("--answers", type=int, required=True)
     options = parser.parse_args()
@@ -39,7 +40,7 @@ def main() -> None:
         os.fdopen(options.answers, "wb", buffering=0) as answers,
     ):
         try:
-            _serve(load_adapter(options.framework), requests, answers)
+            _serve(load_adapter(options.framework, options.adapter), requests, answers)
         except (Disconnected, BrokenPipeError):
             return
 
@@ -62,7 +63,8 @@ def _serve(adapter: Adapter, requests: BinaryIO, answers: BinaryIO) -> None:
 
 def _answer(adapter: Adapter, request: dict[str, Any], arrays: dict[str, Array], answers: BinaryIO) -> None:
     if request["do"] == "build":
-        adapter.build(argparse.Namespace(**request["args"]), Path(request["weights"]), request["twin"])
+        weights = None if request["weights"] is None else Path(request["weights"])
+        adapter.build(argparse.Namespace(**request["args"]), weights, request["twin"])
         if request["mutant"]:
             adapter.plant(request["mutant"])
         send(answers, {"kind": "built", "modules": adapter.modules(), "environment": adapter.environment()})
@@ -73,26 +75,31 @@ def _answer(adapter: Adapter, request: dict[str, Any], arrays: dict[str, Array],
         send(answers, {"kind": "entry", **fields}, None if entry.repeats else entry.array)
 
     start = time.perf_counter()
-    results = _run(adapter, request, arrays, emit)
+    results = perform(adapter, request, arrays, emit)
     seconds = time.perf_counter() - start
     for name, array in results.items():
         send(answers, {"kind": "result", "name": name}, array)
     send(answers, {"kind": "done", "seconds": seconds})
 
 
-def _run(adapter: Adapter, request: dict[str, Any], arrays: dict[str, Array], emit: Any) -> dict[str, Array]:
+def perform(adapter: Adapter, request: dict[str, Any], arrays: dict[str, Array], emit: Any) -> dict[str, Array]:
     """Do what is asked for; tensors go through ``emit``, results are returned."""
-    batch = Batch.of(arrays)
+    with adapter.arithmetic():
+        return _perform(adapter, request, arrays, emit)
+
+
+def _perform(adapter: Adapter, request: dict[str, Any], arrays: dict[str, Array], emit: Any) -> dict[str, Array]:
     match request["do"]:
         case "forward":
-            things = {int(key): bool(thing) for key, thing in request["things"].items()}
-            return adapter.forward(batch.images, emit if request["capture"] else None, request["sizes"], things)
+            return adapter.forward(arrays, emit if request["capture"] else None, request)
+        case "export":
+            adapter.export(Path(request["path"]))
         case "choose":
-            return adapter.training.choose(batch)
+            return adapter.training.choose(adapter.feed(arrays))
         case "losses":
-            adapter.training.losses(batch, emit)
+            adapter.training.losses(adapter.feed(arrays), emit)
         case "gradients":
-            adapter.training.gradients(batch, arrays, request["split"], emit)
+            adapter.training.gradients(adapter.feed(arrays), arrays, request["split"], emit)
         case "data":
             with reading_with(request["mutant"]):
                 _read_data(adapter, request, emit)
@@ -101,7 +108,7 @@ def _run(adapter: Adapter, request: dict[str, Any], arrays: dict[str, Array], em
         case "prepare":
             adapter.training.prepare()
         case "step":
-            return adapter.training.step(request, batch, arrays, emit)
+            return adapter.training.step(request, adapter.feed(arrays), arrays, emit)
         case unknown:
             raise ValueError(f"no such request: {unknown}")
     return {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType
@@ -32,6 +33,13 @@ POSTPROCESSORS = {"bbox": POSTPROCESS, "segm": f"{POSTPROCESS}.segm", "panoptic"
 
 # Likewise for the losses; their modules stand below it.
 CRITERION = "criterion"
+
+
+class Feed(Protocol):
+    """What a training pass runs on: inputs and targets."""
+
+    def arrays(self) -> dict[str, Array]:
+        """Return the parts by name, to be sent; the adapter puts them together again."""
 
 
 @dataclass(frozen=True)
@@ -80,17 +88,17 @@ class Batch:
 class Passes(Protocol):
     """The passes of training that the harness asks of a framework."""
 
-    def choose(self, batch: Batch) -> dict[str, Array]:
+    def choose(self, batch: Any) -> dict[str, Array]:
         """Run the losses and return each choice that a module made: a ReLU's mask, a pool's indices, the matching.
 
         Names are of the modules (``parity.choices``), and ``wanted/...`` with an empty array for each tensor that the
         total loss has a gradient of.
         """
 
-    def losses(self, batch: Batch, emit: EmitEntry) -> None:
+    def losses(self, batch: Any, emit: EmitEntry) -> None:
         """Run detector and criterion, and emit predictions, what crosses the criterion's modules, and each loss."""
 
-    def gradients(self, batch: Batch, given: Mapping[str, Array], split: bool, emit: EmitEntry) -> None:
+    def gradients(self, batch: Any, given: Mapping[str, Array], split: bool, emit: EmitEntry) -> None:
         """Emit the gradient of the total loss with respect to parameters and to what crosses modules.
 
         Args:
@@ -104,7 +112,7 @@ class Passes(Protocol):
         """Put the detector in training mode, with a new optimizer and a new schedule of learning rates."""
 
     def step(
-        self, order: Mapping[str, Any], batch: Batch, given: Mapping[str, Array], emit: EmitEntry
+        self, order: Mapping[str, Any], batch: Any, given: Mapping[str, Array], emit: EmitEntry
     ) -> dict[str, Array]:
         """Take one step of training.
 
@@ -133,15 +141,21 @@ class Adapter(Protocol):
     def training(self) -> Passes:
         """Passes of training on what ``build`` has built."""
 
+    def arithmetic(self) -> AbstractContextManager[None]:
+        """Return what holds while a pass runs: precision and flags of the framework."""
+
+    def feed(self, arrays: Mapping[str, Array]) -> Any:
+        """Put together what ``Feed.arrays`` took apart, for the passes of training."""
+
     def environment(self) -> dict[str, str]:
         """Return versions and flags, for the manifest."""
 
-    def build(self, args: argparse.Namespace, weights: Path, twin: int = 0) -> None:
+    def build(self, args: argparse.Namespace, weights: Path | None, twin: int = 0) -> None:
         """Build the detector in evaluation mode and load weights into it.
 
         Args:
             args: options of the detector.
-            weights: the checkpoint.
+            weights: the checkpoint; None for the model's own, which detectors have not.
             twin: not 0: compute without oneDNN and cuDNN, from weights moved by one ulp, by coins of this seed.
 
         Raises:
@@ -169,26 +183,34 @@ class Adapter(Protocol):
     def pad(self, images: Sequence[npt.NDArray[np.float32]]) -> dict[str, Array]:
         """Make a batch of [3, H, W] images; return ``images`` [B, 3, H, W] and ``mask``, bool [B, H, W]."""
 
+    def export(self, path: Path) -> None:
+        """Write the weights that ``build`` gave the model to a safetensors file."""
+
     def forward(
-        self,
-        images: Sequence[npt.NDArray[np.float32]],
-        emit: EmitEntry | None,
-        sizes: Sequence[Sequence[int]] = (),
-        things: Mapping[int, bool] | None = None,
+        self, arrays: Mapping[str, Array], emit: EmitEntry | None, request: Mapping[str, Any]
     ) -> dict[str, Array]:
-        """Run the detector and its post-processing on [3, H, W] images.
+        """Run the model in evaluation mode; the detector's adapter adds its post-processing.
 
         Args:
-            images: float32; cast to the dtype of the model.
+            arrays: what to run on, as it was sent.
             emit: receives every captured tensor in execution order; None runs plainly.
-            sizes: height and width of the photograph that each image was made of; none for ``photograph_sizes``.
-            things: which categories are things in panoptic maps and which stuff, where the model's own would be wrong.
+            request: of the detector ``sizes``, height and width of the photograph that each image was made of, none
+                for ``photograph_sizes``; and ``things``, which categories are things in panoptic maps and which stuff,
+                where the model's own would be wrong.
 
         Returns:
-            ``pred_logits``, ``pred_boxes``, with a mask head ``pred_masks``, and what was found in each image:
-            ``scores.0``, ``labels.0``, ``boxes.0``, maybe ``masks.0``, and ``ids.0`` and ``segments.0``, see
-            ``panoptic_arrays``.
+            Of the detector ``pred_logits``, ``pred_boxes``, with a mask head ``pred_masks``, and what was found in
+            each image: ``scores.0``, ``labels.0``, ``boxes.0``, maybe ``masks.0``, and ``ids.0`` and ``segments.0``,
+            see ``panoptic_arrays``. Of another model its outputs by path.
         """
+
+
+def forward_request(
+    arrays: Mapping[str, Array], request: Mapping[str, Any]
+) -> tuple[Sequence[Array], Sequence[Sequence[int]], dict[int, bool]]:
+    """Return images, sizes and things of a request to run a detector; see ``Adapter.forward``."""
+    things = {int(key): bool(thing) for key, thing in request["things"].items()}
+    return Batch.of(arrays).images, request["sizes"], things
 
 
 def code_of(function: Callable[..., object]) -> tuple[CodeType, str]:

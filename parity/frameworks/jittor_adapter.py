@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import detr_jt  # readies Jittor, so it comes before Jittor itself
 
@@ -19,20 +20,21 @@ from detr_common.run import check_training_args
 from detr_jt.__main__ import Trainer
 from detr_jt.postprocess import postprocess
 from parity import chance
-from parity.capture import Captured, Recent, RecentArrays, Window
+from parity.capture import Window
 from parity.frameworks.base import (
     EPOCH_STEPS,
     POSTPROCESSORS,
     Array,
+    Batch,
     EmitEntry,
     NoteStep,
     flatten_results,
+    forward_request,
     panoptic_results,
     photograph_sizes,
 )
-from parity.frameworks.jittor_training import HELD_BYTES, JittorTraining, capturing, drawing
+from parity.frameworks.jittor_training import HELD_BYTES, JittorTraining, drawing, emitting
 from parity.mutants.port import plant, unplant
-from parity.trace import Entry
 
 
 class JittorAdapter:
@@ -50,7 +52,7 @@ class JittorAdapter:
             "cache": jt.flags.cache_path,
         }
 
-    def build(self, args: argparse.Namespace, weights: Path, twin: int = 0) -> None:
+    def build(self, args: argparse.Namespace, weights: Path | None, twin: int = 0) -> None:
         """Build the detector in evaluation mode and load weights into it."""
         if twin:
             raise ValueError("only PyTorch has a twin, which measures its own noise")
@@ -87,19 +89,28 @@ class JittorAdapter:
         batch = detr_jt.nested_tensor_from_tensor_list([jt.array(image) for image in images])
         return {"images": batch.tensors.numpy(), "mask": batch.mask.numpy()}
 
+    def arithmetic(self) -> AbstractContextManager[None]:
+        """Return nothing that holds: detectors are written for both precisions."""
+        return nullcontext()
+
+    def feed(self, arrays: Mapping[str, Array]) -> Batch:
+        """Put a batch together."""
+        return Batch.of(arrays)
+
+    def export(self, path: Path) -> None:
+        """Refuse: detectors are built from a checkpoint."""
+        raise ValueError(f"{path}: detectors are built from a checkpoint and export none")
+
     def forward(
-        self,
-        images: Sequence[npt.NDArray[np.float32]],
-        emit: EmitEntry | None,
-        sizes: Sequence[Sequence[int]] = (),
-        things: Mapping[int, bool] | None = None,
+        self, arrays: Mapping[str, Array], emit: EmitEntry | None, request: Mapping[str, Any]
     ) -> dict[str, Array]:
         """Run the detector and its post-processing; with ``emit`` as often as it takes to hold every tensor once."""
+        images, sizes, things = forward_request(arrays, request)
         if things and "panoptic" in self.postprocessors:
             self.postprocessors["panoptic"].is_thing_map.update(things)
         window = Window(HELD_BYTES)
         while True:
-            with jt.no_grad(), self._capture(emit, window):
+            with jt.no_grad(), emitting(self._named_modules(), self.model, emit, window):
                 outputs = self.model([jt.array(image, dtype=self.args.dtype) for image in images])
                 own = jt.array([image.shape[1:] for image in images])
                 there = jt.array(sizes or photograph_sizes(images))
@@ -115,29 +126,3 @@ class JittorAdapter:
 
     def _named_modules(self) -> list[tuple[str, nn.Module]]:
         return [*self.training.named, *((POSTPROCESSORS[kind], module) for kind, module in self.postprocessors.items())]
-
-    @contextmanager
-    def _capture(self, emit: EmitEntry | None, window: Window) -> Iterator[None]:
-        """Capture what lies in a window."""
-        if emit is None:
-            yield
-            return
-        held: list[Captured] = []
-
-        def note(captured: Captured) -> None:
-            if window.holds(captured.tensor.nbytes):
-                held.append(captured)
-
-        try:
-            with capturing(self._named_modules(), self.model, note):
-                yield
-        finally:
-            # Also where the model raised: what came before tells where it went wrong.
-            jt.sync_all()
-            recent, arrays = Recent(), RecentArrays()
-            while held:
-                c = held.pop(0)
-                repeats = recent.find(c)
-                array = arrays[repeats] if repeats else c.tensor.numpy()
-                arrays.add(c.name, array)
-                emit(Entry(c.name, c.owner, c.source, array, c.caller, c.inputs, repeats))

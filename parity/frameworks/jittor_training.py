@@ -18,7 +18,7 @@ import jittor as jt
 from jittor import Var, nn
 
 from parity import chance
-from parity.capture import ROOT, Captured, Recent, Recorder, Window
+from parity.capture import ROOT, Captured, Recent, RecentArrays, Recorder, Window
 from parity.choices import WANTED, Choices
 from parity.frameworks.base import Array, Batch, EmitEntry, code_of, gradient_name, of_losses
 from parity.frameworks.training import Training
@@ -203,6 +203,33 @@ def capturing(named: Named, model: nn.Module, note: Any, split: bool = False) ->
 
     with calling(recorded):
         yield
+
+
+@contextmanager
+def emitting(named: Named, model: nn.Module, emit: EmitEntry | None, window: Window) -> Iterator[None]:
+    """Emit what crosses modules and lies in a window, once the pass is over; None runs plainly."""
+    if emit is None:
+        yield
+        return
+    held: list[Captured] = []
+
+    def note(captured: Captured) -> None:
+        if window.holds(captured.tensor.nbytes):
+            held.append(captured)
+
+    try:
+        with capturing(named, model, note):
+            yield
+    finally:
+        # Also where the model raised: what came before tells where it went wrong.
+        jt.sync_all()
+        recent, arrays = Recent(), RecentArrays()
+        while held:
+            c = held.pop(0)
+            repeats = recent.find(c)
+            array = arrays[repeats] if repeats else c.tensor.numpy()
+            arrays.add(c.name, array)
+            emit(Entry(c.name, c.owner, c.source, array, c.caller, c.inputs, repeats))
 
 
 @contextmanager

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,9 +24,11 @@ from parity.frameworks.base import (
     EPOCH_STEPS,
     POSTPROCESSORS,
     Array,
+    Batch,
     EmitEntry,
     NoteStep,
     flatten_results,
+    forward_request,
     panoptic_results,
     photograph_sizes,
 )
@@ -48,7 +51,7 @@ class TorchAdapter:
             "cuda": str(torch.cuda.is_available()),
         }
 
-    def build(self, args: argparse.Namespace, weights: Path, twin: int = 0) -> None:
+    def build(self, args: argparse.Namespace, weights: Path | None, twin: int = 0) -> None:
         """Build the detector in evaluation mode and load weights into it."""
         if args.device == "cuda":
             full_precision()
@@ -90,14 +93,23 @@ class TorchAdapter:
         batch = detr_pt.nested_tensor_from_tensor_list([torch.from_numpy(image) for image in images])
         return {"images": batch.tensors.numpy(), "mask": batch.mask.numpy()}
 
+    def arithmetic(self) -> AbstractContextManager[None]:
+        """Return nothing that holds: detectors are written for both precisions."""
+        return nullcontext()
+
+    def feed(self, arrays: Mapping[str, Array]) -> Batch:
+        """Put a batch together."""
+        return Batch.of(arrays)
+
+    def export(self, path: Path) -> None:
+        """Refuse: detectors are built from a checkpoint."""
+        raise ValueError(f"{path}: detectors are built from a checkpoint and export none")
+
     def forward(
-        self,
-        images: Sequence[npt.NDArray[np.float32]],
-        emit: EmitEntry | None,
-        sizes: Sequence[Sequence[int]] = (),
-        things: Mapping[int, bool] | None = None,
+        self, arrays: Mapping[str, Array], emit: EmitEntry | None, request: Mapping[str, Any]
     ) -> dict[str, Array]:
         """Run the detector and its post-processing."""
+        images, sizes, things = forward_request(arrays, request)
         if things and "panoptic" in self.postprocessors:
             self.postprocessors["panoptic"].is_thing_map.update(things)
         dtype = getattr(torch, self.args.dtype)

@@ -6,7 +6,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -33,7 +33,7 @@ class Training(ABC):
         named: all modules by name, the criterion's below ``criterion``.
     """
 
-    optim: ClassVar[Any]
+    optim: Any
 
     def __init__(self, args: Any, model: Any, criterion: Any) -> None:
         self.args = args
@@ -49,6 +49,11 @@ class Training(ABC):
     @abstractmethod
     def trained(self) -> dict[str, Any]:
         """Return the parameters that take a gradient, by name."""
+
+    def state(self) -> dict[str, Any]:
+        """Return parameters and buffers by name."""
+        state: dict[str, Any] = self.model.state_dict()
+        return state
 
     @abstractmethod
     def train(self) -> None:
@@ -93,13 +98,16 @@ class Training(ABC):
         self.optimizer.step()
         if order["drop"]:
             self.schedule.step()
-        rates = np.array([group["lr"] for group in self.optimizer.param_groups])
-        emit(Entry(f"{prefix}lr", "schedule", "", rates))
-        for name, weight in self.model.state_dict().items():
+        emit(Entry(f"{prefix}lr", "schedule", "", np.array(self.rates(self.optimizer))))
+        for name, weight in self.state().items():
             emit(Entry(f"{prefix}param/{name}", "optimizer", "", self.to_numpy(weight)))
         if order["forced"]:
             self.emit_moments(prefix, emit)
         return choices.made
+
+    def rates(self, optimizer: Any) -> list[float]:
+        """Return the learning rate of each group of an optimizer."""
+        return [group["lr"] for group in optimizer.param_groups]
 
     def planned_rates(self) -> Array:
         """Return the learning rates of the groups over the epochs of two drops: a run of a few steps sees none."""
@@ -109,7 +117,7 @@ class Training(ABC):
         with warnings.catch_warnings():  # PyTorch's, that no step was taken before
             warnings.simplefilter("ignore")
             for _ in range(2 * min(self.args.lr_drop, _MOST_EPOCHS) + 2):
-                rows.append([group["lr"] for group in optimizer.param_groups])
+                rows.append(self.rates(optimizer))
                 schedule.step()
         return np.array(rows)
 

@@ -1,0 +1,71 @@
+"""The port of vit_torch.py to Jittor, with names of its own for some modules."""
+
+import jittor as jt
+from jittor import nn
+
+
+class Attention(nn.Module):
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.scale = (dim // heads) ** -0.5
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.proj = nn.Linear(dim, dim)
+
+    def execute(self, x):
+        batch, tokens, dim = x.shape
+        q, k, v = self.qkv(x).reshape(batch, tokens, 3, self.heads, dim // self.heads).permute(2, 0, 3, 1, 4)
+        attention = nn.softmax(nn.matmul(q, k.transpose(0, 1, 3, 2)) * self.scale, dim=-1)
+        return self.proj(nn.matmul(attention, v).transpose(0, 2, 1, 3).reshape(batch, tokens, dim))
+
+
+class FeedForward(nn.Module):
+    def __init__(self, dim: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(dim, hidden)
+        self.fc2 = nn.Linear(hidden, dim)
+
+    def execute(self, x):
+        return self.fc2(nn.gelu(self.fc1(x)))
+
+
+class Block(nn.Module):
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim, eps=1e-6)
+        self.attn = Attention(dim, heads)
+        self.norm2 = nn.LayerNorm(dim, eps=1e-6)
+        self.ffn = FeedForward(dim, 4 * dim)
+        self.drop = nn.Dropout(0.1)
+
+    def execute(self, x):
+        x = x + self.drop(self.attn(self.norm1(x)))
+        return x + self.drop(self.ffn(self.norm2(x)))
+
+
+class ViT(nn.Module):
+    """Classifies [B, 3, 32, 32] images: logits [B, classes]."""
+
+    def __init__(self, dim: int = 48, depth: int = 3, heads: int = 3, classes: int = 10, patch: int = 4) -> None:
+        super().__init__()
+        self.embed = nn.Conv2d(3, dim, patch, stride=patch)
+        self.cls_token = jt.randn(1, 1, dim) * 0.02
+        self.pos_embed = jt.randn(1, (32 // patch) ** 2 + 1, dim) * 0.02
+        self.layers = nn.ModuleList([Block(dim, heads) for _ in range(depth)])
+        self.norm = nn.LayerNorm(dim, eps=1e-6)
+        self.head = nn.Linear(dim, classes)
+
+    def execute(self, images):
+        x = self.embed(images).flatten(2).transpose(0, 2, 1)
+        x = jt.concat([self.cls_token.expand(x.shape[0], -1, -1), x], dim=1) + self.pos_embed
+        for layer in self.layers:
+            x = layer(x)
+        return self.head(self.norm(x)[:, 0])
+
+
+def build(**options) -> nn.Module:
+    return ViT(**options)
+
+
+def loss(logits, labels):
+    return nn.cross_entropy_loss(logits, labels)

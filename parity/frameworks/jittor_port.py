@@ -1,0 +1,128 @@
+"""A model of the user's in Jittor, behind the harness's protocol; ``parity.frameworks.torch_port`` mirrors it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import detr_jt  # noqa: F401 - readies Jittor, so it comes before Jittor itself
+
+# isort: split
+import jittor as jt
+import numpy as np
+from jittor import Var, nn
+
+from detr_common.errors import InputError
+from parity.capture import Window
+from parity.frameworks import builders
+from parity.frameworks.base import Array, EmitEntry
+from parity.frameworks.jittor_float64 import float64_numbers
+from parity.frameworks.jittor_port_training import JittorPortTraining
+from parity.frameworks.jittor_training import HELD_BYTES, emitting
+from parity.frameworks.port import Names, check_device, flatten, read_weights, write_weights
+from parity.port.feed import put_together
+
+CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ParameterList)
+
+
+def is_tensor(value: Any) -> bool:
+    """Whether a value is a Var."""
+    return isinstance(value, Var)
+
+
+class JittorPort:
+    """Runs a module of the user's; see ``parity.frameworks.base.Adapter``."""
+
+    name = "jittor"
+
+    def environment(self) -> dict[str, str]:
+        """Return versions and flags."""
+        return {
+            "jittor": jt.__version__,
+            "numpy": np.__version__,
+            "mkl": str(bool(jt.compile_extern.use_mkl)),
+            "cuda": str(bool(jt.has_cuda)),
+            "cache": jt.flags.cache_path,
+        }
+
+    def build(self, args: Any, weights: Path | None, twin: int = 0) -> None:
+        """Build the model by the user's function, in evaluation mode; see ``TorchPort.build``.
+
+        Raises:
+            InputError: a function cannot be found, or is no builder of a module.
+        """
+        if twin:
+            raise ValueError("only PyTorch has a twin, which measures its own noise")
+        check_device(args.device, bool(jt.has_cuda), "Jittor")
+        jt.flags.use_cuda = int(args.device == "cuda")
+        self.args = args
+        with self.arithmetic():
+            self.model = self._made()
+            if args.dtype == "float64":
+                self.model.float64()
+            # Not eval(), which stops every gradient for good.
+            for module in self.model.modules():
+                module.is_train = False
+            self.names = Names(args, "jittor", CONTAINERS)
+            if weights is not None:
+                self._load(weights)
+            self.training = JittorPortTraining(args, self.model, self._loss(), self.names)
+
+    def export(self, path: Path) -> None:
+        """Write parameters and buffers."""
+        state = self.names.weights(self.model.state_dict())
+        write_weights(path, {name: value.numpy() for name, value in state.items()})
+
+    def modules(self) -> list[str]:
+        """Return the names of the modules that are looked at."""
+        return [name for name, _ in self.training.named]
+
+    def plant(self, mutant: str) -> None:
+        """Refuse: faults are planted in detectors."""
+        raise InputError(f"{mutant}: faults of the catalogue are of the detector; change the port itself")
+
+    def feed(self, arrays: Mapping[str, Array]) -> Any:
+        """Put positional arguments, keyword arguments and targets together."""
+        return put_together(arrays, self._tensor)
+
+    def forward(
+        self, arrays: Mapping[str, Array], emit: EmitEntry | None, request: Mapping[str, Any]
+    ) -> dict[str, Array]:
+        """Run the model; with ``emit`` as often as it takes to hold every tensor once."""
+        window = Window(HELD_BYTES)
+        while True:
+            args, kwargs, _ = self.feed(arrays)
+            with jt.no_grad(), emitting(self.training.named, self.model, emit, window):
+                outputs = self.model(*args, **kwargs)
+                results = {path: value.numpy() for path, value in flatten(outputs, is_tensor)}
+            if not window.advance():
+                return results
+
+    @contextmanager
+    def arithmetic(self) -> Iterator[None]:
+        """Compute in the dtype of the run."""
+        with jt.flag_scope(auto_convert_64_to_32=0), float64_numbers(self.args.dtype == "float64"):
+            yield
+
+    def _made(self) -> nn.Module:
+        made = self.args.builder
+        if isinstance(made, str):
+            made = builders.find(made)(**self.args.options)
+            builders.refuse_other(self.name, self.args.builder)
+        if not isinstance(made, nn.Module):
+            raise InputError(f"{self.args.builder}: returned {type(made).__name__}, where a jittor.nn.Module is due")
+        return made
+
+    def _loss(self) -> Any:
+        loss = builders.find(self.args.loss) if isinstance(self.args.loss, str) else self.args.loss
+        return loss() if isinstance(loss, type) else loss
+
+    def _load(self, weights: Path) -> None:
+        arrays = read_weights(weights)
+        for name, weight in self.names.weights(self.model.state_dict()).items():
+            weight.update(jt.array(arrays[name], dtype=str(weight.dtype)))
+
+    def _tensor(self, array: Array) -> Var:
+        return jt.array(array, dtype=self.args.dtype if array.dtype.kind == "f" else str(array.dtype))

@@ -1,0 +1,234 @@
+"""Losses, gradients and steps of a model of the user's in Jittor; ``torch_port_training`` is the mirror image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import detr_jt  # noqa: F401 - readies Jittor, so it comes before Jittor itself
+
+# isort: split
+import jittor as jt
+import numpy as np
+from jittor import Var, nn
+
+from parity import chance
+from parity.choices import Choices
+from parity.frameworks import builders
+from parity.frameworks.base import Array
+from parity.frameworks.jittor_training import JittorTraining, calling
+from parity.frameworks.port import Labels, Names, direction, flatten, losses_by_name, of_criterion
+
+# What optimizers keep, by Jittor's names and by PyTorch's.
+_MOMENTS = {
+    "Adam": {"m": "exp_avg", "values": "exp_avg_sq"},
+    "AdamW": {"m": "exp_avg", "values": "exp_avg_sq"},
+    "SGD": {"values": "momentum_buffer"},
+    "RMSprop": {"values": "square_avg"},
+}
+
+
+def is_tensor(value: Any) -> bool:
+    """Whether a value is a Var."""
+    return isinstance(value, Var)
+
+
+class JittorPortTraining(JittorTraining):
+    """Passes of training on a module of the user's.
+
+    Args:
+        args: see ``JittorPort.build``.
+        model: the module.
+        loss: called with outputs and targets; None sums the outputs with drawn weights.
+        names: of modules and weights.
+    """
+
+    def __init__(self, args: Any, model: nn.Module, loss: Any, names: Names) -> None:
+        self.args = args
+        self.model = model
+        self.loss = loss
+        self.names = names
+        self.named = names.modules(model.named_modules())
+        if isinstance(loss, nn.Module):
+            self.named += of_criterion(loss.named_modules())
+        self.optim = JittorOptim(self)
+
+    def trained(self) -> dict[str, Var]:
+        """Return the parameters that take a gradient, by the reference's names."""
+        weights = self.names.weights(dict(self.model.named_parameters()))
+        return {name: weight for name, weight in weights.items() if not weight.is_stop_grad()}
+
+    def state(self) -> dict[str, Any]:
+        """Return parameters and buffers by the reference's names."""
+        return self.names.weights(self.model.state_dict())
+
+    def rates(self, optimizer: Any) -> list[float]:
+        """Return the learning rate of each group, which may be told of the optimizer only."""
+        return [group.get("lr", optimizer.lr) for group in optimizer.param_groups]
+
+    @contextmanager
+    def choosing(self, choices: Choices, dropout: tuple[int, int] | None = None) -> Iterator[None]:
+        """Impose choices; with a seed and a step also draw the masks of dropouts."""
+        chooser = _Choosing(choices, dropout, {id(module): name for name, module in self.named})
+        plain = nn.relu
+        nn.relu = lambda x: chooser.relu(plain, x)
+        try:
+            with calling(chooser.call):
+                yield
+        finally:
+            nn.relu = plain
+
+    def run(self, batch: Any) -> tuple[dict[str, Var], Var]:
+        """Run model and loss."""
+        args, kwargs, targets = batch
+        outputs = self.model(*args, **kwargs)
+        if self.loss is None:
+            parts = [(path, out) for path, out in flatten(outputs, is_tensor) if out.dtype.is_float()]
+            losses = {path or "output": (out * self._direction(path, out)).sum() for path, out in parts}
+        else:
+            losses = losses_by_name(self.loss(outputs, targets), is_tensor)
+        return losses, sum(one.reshape(-1) for one in losses.values())
+
+    def _direction(self, path: str, out: Var) -> Var:
+        return jt.array(direction(path, out.shape), dtype=str(out.dtype))
+
+
+class _Choosing:
+    """Sees every ReLU, max pooling and dropout, whether a module or a function."""
+
+    def __init__(self, choices: Choices, dropout: tuple[int, int] | None, names: Mapping[int, str]) -> None:
+        self.choices = choices
+        self.labels = Labels(choices)
+        self.dropout = dropout
+        self.names = names
+
+    def call(self, plain: Any, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run a module, with its name on the stack where it has one."""
+        name = self.names.get(id(module))
+        if name is not None:
+            self.labels.stack.append(name)
+        try:
+            if isinstance(module, nn.ReLU):
+                return self.relu(lambda x: plain(module, x), *args)
+            if isinstance(module, nn.Pool) and module.op == "maximum":
+                return self.pool(lambda x: plain(module, x, **kwargs), *args)
+            if isinstance(module, nn.Dropout) and self.dropout is not None and module.is_train and module.p > 0:
+                return self.dropped(module.p, *args)
+            return plain(module, *args, **kwargs)
+        finally:
+            if name is not None:
+                self.labels.stack.pop()
+
+    def relu(self, plain: Any, x: Var) -> Var:
+        """Return the output of a ReLU."""
+        given = self.labels.given(self.labels.next("relu"), x.shape)
+        return plain(x) if given is None else jt.ternary(jt.array(given), x, jt.zeros_like(x))
+
+    def pool(self, plain: Any, x: Var) -> Any:
+        """Return the output of a max pooling."""
+        given = self.labels.given(self.labels.next("max_pool"), x.shape)
+        if given is None:
+            return plain(x)
+        index = jt.array(given.reshape(*given.shape[:2], -1))
+        return jt.gather(x.flatten(2), 2, index).reshape(given.shape)
+
+    def dropped(self, p: float, x: Var) -> Var:
+        """Return the output of a dropout whose mask is drawn, in the order in which Jittor's computes it."""
+        assert self.dropout is not None
+        mask = chance.keep_mask(*self.dropout, self.labels.next("dropout"), tuple(x.shape), p)
+        return (x * jt.array(mask).int32() / (1.0 - p)).cast(str(x.dtype))
+
+
+class JittorOptim:
+    """An optimizer of Jittor's, as the steps ask for it.
+
+    Args:
+        training: whose parameters it has.
+    """
+
+    def __init__(self, training: JittorPortTraining) -> None:
+        self._training = training
+
+    def build_optimizer(self, model: nn.Module, args: Any) -> Any:
+        """Return the optimizer of a recipe, or what the user's function returns."""
+        recipe = args.optimizer
+        self._schedule: Any = None
+        if isinstance(recipe, Mapping):
+            optimizer = getattr(jt.optim, recipe["name"])(model.parameters(), **recipe["options"])
+            if recipe["drop_every"]:
+                self._schedule = jt.lr_scheduler.StepLR(optimizer, recipe["drop_every"], recipe["gamma"])
+        else:
+            made = (builders.find(recipe) if isinstance(recipe, str) else recipe)(model)
+            optimizer, self._schedule = made if isinstance(made, tuple) else (made, None)
+        return optimizer
+
+    def build_scheduler(self, optimizer: Any, args: Any) -> Any:
+        """Return the schedule, or one that does nothing."""
+        return self._schedule or Constant()
+
+    def backward(self, optimizer: Any, loss: Var) -> None:
+        """Compute the gradients of ``loss``; earlier ones are dropped."""
+        optimizer.zero_grad()
+        optimizer.backward(loss)
+
+    def gradients(self, optimizer: Any) -> dict[str, Var]:
+        """Return the gradient of each parameter that takes one."""
+        return {
+            name: gradient
+            for group, names in self._names(optimizer)
+            for name, gradient in zip(names, group.get("grads", []), strict=False)
+            if name
+        }
+
+    def set_gradients(self, optimizer: Any, values: Mapping[str, Array]) -> None:
+        """Put arrays in the place of all gradients."""
+        for group, names in self._names(optimizer):
+            group["grads"] = [
+                (jt.array(values[name], dtype=str(p.dtype)) if name else jt.zeros_like(p)).stop_grad()
+                for name, p in zip(names, group["params"], strict=True)
+            ]
+
+    def clip_grad_norm(self, optimizer: Any, max_norm: float) -> float:
+        """Clip all gradients as Jittor does, where there is a norm to clip to; return the norm before."""
+        values = list(self.gradients(optimizer).values())
+        norm = float(np.sqrt(sum(np.square(value.numpy(), dtype=np.float64).sum() for value in values)))
+        if max_norm > 0:
+            optimizer.clip_grad_norm(max_norm)
+        return norm
+
+    def moments(self, optimizer: Any) -> dict[str, dict[str, Any]]:
+        """Return what the optimizer keeps of each parameter, by PyTorch's kinds.
+
+        Raises:
+            ValueError: it is of a class whose memory is not known.
+        """
+        kind = type(optimizer).__name__
+        if hasattr(optimizer, "state") and isinstance(optimizer.state, Mapping):
+            return {self._training.names.rename(name): dict(kept) for name, kept in optimizer.state.items()}
+        if kind not in _MOMENTS:
+            raise ValueError(
+                f"what {kind} keeps of a parameter is not known; give it `state`, a dict by parameter's name"
+            )
+        kept: dict[str, dict[str, Any]] = {}
+        for group, names in self._names(optimizer):
+            for i, name in enumerate(names):
+                if name:
+                    kept[name] = {to: group[own][i].numpy() for own, to in _MOMENTS[kind].items()}
+                    if kind != "SGD":
+                        kept[name]["step"] = np.asarray(optimizer.n_step)
+                    elif not group.get("momentum", optimizer.momentum):
+                        kept[name] = {}
+        return kept
+
+    def _names(self, optimizer: Any) -> list[tuple[dict[str, Any], list[str]]]:
+        """Return the groups with the names of their parameters; of one that takes no gradient it is empty."""
+        names = {id(p): name for name, p in self._training.trained().items()}
+        return [(group, [names.get(id(p), "") for p in group["params"]]) for group in optimizer.param_groups]
+
+
+class Constant:
+    """A schedule that leaves the learning rate as it is."""
+
+    def step(self) -> None:
+        """Do nothing."""

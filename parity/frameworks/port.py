@@ -1,0 +1,167 @@
+"""What the adapters of both frameworks have in common for models that are built by functions of the user's."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+from detr_common.errors import InputError
+from parity.capture import ROOT
+from parity.choices import Choices
+from parity.frameworks.base import CRITERION, Array, EmitEntry
+from parity.port.names import Renames, matches
+from parity.trace import Entry
+
+Named = list[tuple[str, Any]]
+
+# What is left of a state dict on both sides: PyTorch counts batches, and nothing depends on it.
+_UNCOUNTED = "num_batches_tracked"
+
+
+class Names:
+    """Names of modules and weights as the reference has them, and which modules are looked at.
+
+    Parts of a framework's own layers are not: they are what makes the layer, and differ between frameworks.
+
+    Args:
+        args: of the port: ``renames`` and ``ignore``.
+        package: whose modules are the framework's own.
+        containers: its classes that only hold others.
+    """
+
+    def __init__(self, args: Any, package: str, containers: tuple[type, ...]) -> None:
+        self.rename = Renames(args.renames)
+        self._ignore: Sequence[str] = args.ignore
+        self._package = package
+        self._containers = containers
+        self.ignored: set[str] = set()
+
+    def modules(self, named: Iterable[tuple[str, Any]]) -> Named:
+        """Return the modules that are looked at, the outermost first."""
+        kept: Named = []
+        closed: list[str] = []
+        for name, module in named:
+            if any(name.startswith(f"{parent}.") for parent in closed):
+                continue
+            if self._is_own(module) and not isinstance(module, self._containers):
+                closed.append(name)
+            label = self.rename(name) if name else ROOT
+            fitting = [pattern for pattern in self._ignore if name and matches(pattern, label)]
+            self.ignored.update(fitting)
+            if not fitting:
+                kept.append((label, module))
+        return kept
+
+    def weights(self, state: Mapping[str, Any]) -> dict[str, Any]:
+        """Return parameters and buffers by the reference's names.
+
+        Raises:
+            InputError: two become one.
+        """
+        own = {name: value for name, value in state.items() if not name.endswith(_UNCOUNTED)}
+        renamed = self.rename.check(own)
+        return {renamed[name]: value for name, value in own.items()}
+
+    def _is_own(self, module: Any) -> bool:
+        return type(module).__module__.split(".")[0] == self._package
+
+
+def read_weights(path: Path) -> dict[str, Array]:
+    """Return the weights that the reference exported."""
+    return dict(load_file(path))
+
+
+def write_weights(path: Path, weights: Mapping[str, Array]) -> None:
+    """Write weights so that ``read_weights`` finds them."""
+    save_file({name: np.ascontiguousarray(array) for name, array in weights.items()}, path)
+
+
+def flatten(value: Any, is_tensor: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the tensors of nested outputs, with their paths."""
+    if is_tensor(value):
+        yield path, value
+        return
+    if hasattr(value, "__dataclass_fields__"):
+        value = {name: getattr(value, name) for name in value.__dataclass_fields__}
+    if isinstance(value, Mapping):
+        parts: Iterable[tuple[Any, Any]] = value.items()
+    elif isinstance(value, (list, tuple)):
+        parts = enumerate(value)
+    else:
+        return
+    for key, part in parts:
+        yield from flatten(part, is_tensor, f"{path}.{key}" if path else str(key))
+
+
+def direction(path: str, shape: Sequence[int]) -> Array:
+    """Return the weights with which an output enters the total where no loss is given: drawn, the same in both."""
+    seed = int.from_bytes(hashlib.sha256(f"direction/{path}".encode()).digest()[:8], "little")
+    drawn = np.random.default_rng(seed).standard_normal(tuple(shape)) / max(1, int(np.prod(shape)))
+    return np.asarray(drawn, np.float32)
+
+
+def losses_by_name(value: Any, is_tensor: Any) -> dict[str, Any]:
+    """Return what a loss gave by name: one number, or several in a dict, of which the total is the sum.
+
+    Raises:
+        ValueError: it gave neither.
+    """
+    if is_tensor(value):
+        return {"loss": value}
+    if isinstance(value, Mapping) and value and all(is_tensor(one) for one in value.values()):
+        return {str(name): one for name, one in value.items()}
+    raise ValueError(
+        f"the loss returned {type(value).__name__}; return one number, or a dict of numbers whose sum it is"
+    )
+
+
+class Labels:
+    """Names the calls that choose: by the module that is running, the kind, and how often that was so before."""
+
+    def __init__(self, choices: Choices) -> None:
+        self._choices = choices
+        self._calls: Counter[str] = Counter()
+        self.stack: list[str] = []
+
+    def next(self, kind: str) -> str:
+        """Return the name of the next choice of a kind."""
+        label = f"{self.stack[-1] if self.stack else ROOT}:{kind}"
+        count = self._calls[label]
+        self._calls[label] += 1
+        return f"{label}#{count}" if count else label
+
+    def given(self, label: str, shape: Sequence[int]) -> Array | None:
+        """Return the choice to impose; None where there is none of this name and shape."""
+        if self._choices.given is None or not any(
+            f"{kind}/{label}" in self._choices.given for kind in ("mask", "index")
+        ):
+            return None
+        choice = self._choices.choice(label)
+        return choice if choice.ndim == len(shape) and choice.shape[:2] == tuple(shape)[:2] else None
+
+
+def emit_outputs(outputs: Mapping[str, Array], emit: EmitEntry) -> None:
+    """Emit the outputs of a model that has no module but itself."""
+    for path, array in outputs.items():
+        emit(Entry(f"forward/{ROOT}[{path}]" if path else f"forward/{ROOT}", ROOT, "", array))
+
+
+def check_device(device: str, seen: bool, framework: str) -> None:
+    """Refuse a GPU that a framework does not see.
+
+    Raises:
+        InputError: it does not.
+    """
+    if device == "cuda" and not seen:
+        raise InputError(f"device cuda: {framework} sees no GPU here; leave the option out")
+
+
+def of_criterion(named: Iterable[tuple[str, Any]]) -> Named:
+    """Return modules of a loss under the name that the losses have in traces."""
+    return [(f"{CRITERION}.{name}" if name else CRITERION, module) for name, module in named]

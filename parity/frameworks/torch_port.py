@@ -1,0 +1,148 @@
+"""A model of the user's in PyTorch, behind the harness's protocol; ``parity.frameworks.jittor_port`` mirrors it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from detr_common.errors import InputError
+from parity.capture import Captured, Recent
+from parity.frameworks import builders
+from parity.frameworks.base import Array, EmitEntry
+from parity.frameworks.port import Names, check_device, flatten, read_weights, write_weights
+from parity.frameworks.torch_adapter import full_precision, move_by_one_ulp
+from parity.frameworks.torch_port_training import TorchPortTraining
+from parity.frameworks.torch_training import capturing, to_numpy
+from parity.port.feed import put_together
+from parity.trace import Entry
+
+CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+
+
+def is_tensor(value: Any) -> bool:
+    """Whether a value is a tensor."""
+    return isinstance(value, Tensor)
+
+
+class TorchPort:
+    """Runs a module of the user's; see ``parity.frameworks.base.Adapter``."""
+
+    name = "torch"
+
+    def environment(self) -> dict[str, str]:
+        """Return versions and flags."""
+        return {
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "threads": str(torch.get_num_threads()),
+            "mkldnn": str(torch.backends.mkldnn.is_available()),
+            "cuda": str(torch.cuda.is_available()),
+        }
+
+    def build(self, args: Any, weights: Path | None, twin: int = 0) -> None:
+        """Build the model by the user's function, in evaluation mode.
+
+        Args:
+            args: ``builder``, ``options`` of it, ``loss``, ``optimizer``, ``dtype``, ``device``, ``seed``; or ``model``,
+                a module that is copied.
+            weights: what ``export`` wrote; None keeps those that the function gave.
+            twin: see ``Adapter.build``.
+
+        Raises:
+            InputError: a function cannot be found, or is no builder of a module.
+        """
+        check_device(args.device, torch.cuda.is_available(), "PyTorch")
+        if args.device == "cuda":
+            full_precision()
+        self.args = args
+        self.twin = twin
+        with self.arithmetic():
+            torch.manual_seed(args.seed)
+            self.model = self._made().to(args.device, getattr(torch, args.dtype))
+            self.model.eval()
+            self.names = Names(args, "torch", CONTAINERS)
+            if weights is not None:
+                self._load(weights)
+            if twin:
+                move_by_one_ulp(self.model, twin)
+            self.training = TorchPortTraining(args, self.model, self._loss(), self.names)
+
+    def export(self, path: Path) -> None:
+        """Write parameters and buffers."""
+        write_weights(path, {name: to_numpy(one) for name, one in self.names.weights(self.model.state_dict()).items()})
+
+    def modules(self) -> list[str]:
+        """Return the names of the modules that are looked at."""
+        return [name for name, _ in self.training.named]
+
+    def plant(self, mutant: str) -> None:
+        """Refuse: faults are planted in detectors."""
+        raise InputError(f"{mutant}: faults of the catalogue are of the detector; change the port itself")
+
+    def feed(self, arrays: Mapping[str, Array]) -> Any:
+        """Put positional arguments, keyword arguments and targets together."""
+        return put_together(arrays, self._tensor)
+
+    def forward(
+        self, arrays: Mapping[str, Array], emit: EmitEntry | None, request: Mapping[str, Any]
+    ) -> dict[str, Array]:
+        """Run the model."""
+        args, kwargs, _ = self.feed(arrays)
+        with torch.no_grad(), self._capture(emit):
+            outputs = self.model(*args, **kwargs)
+        return {path: to_numpy(value) for path, value in flatten(outputs, is_tensor)}
+
+    @contextmanager
+    def arithmetic(self) -> Iterator[None]:
+        """Compute in the dtype of the run, and as a twin without oneDNN and cuDNN."""
+        default, enabled = torch.get_default_dtype(), torch.backends.mkldnn.enabled
+        torch.set_default_dtype(getattr(torch, self.args.dtype))
+        torch.backends.mkldnn.enabled = torch.backends.cudnn.enabled = not self.twin
+        try:
+            yield
+        finally:
+            torch.set_default_dtype(default)
+            torch.backends.mkldnn.enabled = torch.backends.cudnn.enabled = enabled
+
+    def _made(self) -> nn.Module:
+        made = self.args.builder
+        if isinstance(made, str):
+            made = builders.find(made)(**self.args.options)
+            builders.refuse_other(self.name, self.args.builder)
+        if not isinstance(made, nn.Module):
+            raise InputError(f"{self.args.builder}: returned {type(made).__name__}, where a torch.nn.Module is due")
+        return made
+
+    def _loss(self) -> Any:
+        loss = builders.find(self.args.loss) if isinstance(self.args.loss, str) else self.args.loss
+        return loss() if isinstance(loss, type) else loss
+
+    def _load(self, weights: Path) -> None:
+        arrays = read_weights(weights)
+        with torch.no_grad():
+            for name, weight in self.names.weights(self.model.state_dict()).items():
+                weight.copy_(torch.from_numpy(arrays[name]))
+
+    def _tensor(self, array: Array) -> Tensor:
+        dtype = getattr(torch, self.args.dtype) if array.dtype.kind == "f" else None
+        # A copy, since a model may write to what it is fed.
+        return torch.tensor(array, dtype=dtype, device=self.args.device)
+
+    @contextmanager
+    def _capture(self, emit: EmitEntry | None) -> Iterator[None]:
+        if emit is None:
+            yield
+            return
+        recent = Recent()
+
+        def note(c: Captured) -> None:
+            emit(Entry(c.name, c.owner, c.source, to_numpy(c.tensor), c.caller, c.inputs, recent.find(c)))
+
+        with capturing(self.training.named, self.model, note):
+            yield

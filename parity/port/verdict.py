@@ -1,0 +1,94 @@
+"""The verdict of a port: that of each rung, in one object that can be asserted."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich.console import Console
+
+from parity.ladder import LadderVerdict
+from parity.port.names import WeightsVerdict
+from parity.report import print_layers
+from parity.steps_report import print_steps
+from parity.steps_verdict import StepsVerdict
+from parity.verdict import LayersVerdict
+
+
+@dataclass(frozen=True)
+class PortVerdict(LadderVerdict):
+    """Truthy if every rung that was wanted ran and passed; ``print`` tells its story.
+
+    Attributes:
+        unasked: rungs that were not wanted, and why.
+    """
+
+    unasked: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def first_failure(self) -> Any:
+        """The verdict of the first rung that failed; None for a pass."""
+        return next((verdict for verdict in self.verdicts if not verdict), None)
+
+    @property
+    def module(self) -> str:
+        """The module to look at first, by the reference's name; empty for a pass, or where none is to blame."""
+        failed = self.first_failure
+        if isinstance(failed, LayersVerdict):
+            return failed.first_divergence.owner if failed.first_divergence else ""
+        if isinstance(failed, StepsVerdict):
+            return failed.findings[0].owner if failed.findings else ""
+        return ""
+
+    def story(self, show: str = "") -> str:
+        """Return what was compared and what was found, rung by rung.
+
+        Args:
+            show: a module whose tensors are all listed.
+        """
+        text = io.StringIO()
+        console = Console(file=text, width=140, no_color=True, highlight=False)
+        self.print(console, show)
+        return text.getvalue()
+
+    def print(self, console: Console, show: str = "") -> None:
+        """Print what was compared and what was found, rung by rung."""
+        for verdict in self.verdicts:
+            if isinstance(verdict, WeightsVerdict):
+                print_weights(verdict, console)
+            elif isinstance(verdict, StepsVerdict):
+                print_steps(verdict, console)
+            elif isinstance(verdict, LayersVerdict):
+                print_layers(verdict, console, show)
+            console.print()
+        for verdict in self.verdicts:
+            mark = "[bold green]✓ PASS[/]" if verdict else "[bold red]✗ FAIL[/]"
+            console.print(f"{mark}  {verdict.rung:<10} {verdict.compared} compared", highlight=False)
+        for rung in self.left_out:
+            console.print(f"[bold red]✗ FAIL[/]  {rung:<10} did not run", highlight=False)
+        for rung, why in self.unasked.items():
+            console.print(f"[dim]-[/] not asked  {rung}: {why}", highlight=False)
+
+    def __str__(self) -> str:
+        return self.story()
+
+    def __repr__(self) -> str:
+        failed = self.first_failure
+        if self:
+            return f"<PASS: {', '.join(f'{v.rung} {v.compared}' for v in self.verdicts)}>"
+        if failed is None:
+            return f"<FAIL: did not run: {', '.join(self.left_out) or 'no rung was wanted'}>"
+        return f"<FAIL {failed.rung}: {failed.reason}>"
+
+
+def print_weights(verdict: WeightsVerdict, console: Console) -> None:
+    """Print coverage and what does not match."""
+    mark = "[bold green]✓ PASS[/]" if verdict else "[bold red]✗ FAIL[/]"
+    console.print(
+        f"{mark}  weights: {verdict.matched} matched and converted, {len(verdict.missing)} missing, "
+        f"{len(verdict.unexpected)} unexpected, {len(verdict.shapes)} of another shape",
+        highlight=False,
+    )
+    for problem in verdict.problems():
+        console.print(f"  {problem}", markup=False, highlight=False)
