@@ -93,9 +93,17 @@ def _widened(value: Any) -> Any:
 
 
 def _constant(value: Any) -> Any:
-    return _array(np.float64(value), dtype="float64") if isinstance(value, (float, np.floating)) else value
+    if not isinstance(value, (float, np.floating)):
+        return value
+    number = float(value)
+    if number not in _known:
+        # Computed at once: what is left to a kernel is compiled into it, and such kernels have crashed the compiler.
+        _known[number] = _array(np.float64(number), dtype="float64").stop_grad().sync()
+    return _known[number]
 
 
+# NaN equals nothing and so is made anew each time; all others are made once.
+_known: dict[float, Var] = {}
 _array = jt.array
 _erf, _erf_of = jt.erf, Var.erf
 

@@ -122,7 +122,8 @@ class JittorPort:
     def _load(self, weights: Path) -> None:
         arrays = read_weights(weights)
         for name, weight in self.names.weights(self.model.state_dict()).items():
-            weight.update(jt.array(arrays[name], dtype=str(weight.dtype)))
+            # Looked at at once: of an array of one number Jittor makes a part of the next kernel, which may not compile.
+            weight.update(jt.array(arrays[name], dtype=str(weight.dtype)).sync())
 
     def _tensor(self, array: Array) -> Var:
-        return jt.array(array, dtype=self.args.dtype if array.dtype.kind == "f" else str(array.dtype))
+        return jt.array(array, dtype=self.args.dtype if array.dtype.kind == "f" else str(array.dtype)).sync()

@@ -16,7 +16,7 @@ from jittor import Var, nn
 from parity import chance
 from parity.choices import Choices
 from parity.frameworks import builders
-from parity.frameworks.base import Array
+from parity.frameworks.base import Array, EmitEntry
 from parity.frameworks.jittor_training import JittorTraining, calling
 from parity.frameworks.port import Labels, Names, direction, flatten, losses_by_name, of_criterion
 
@@ -67,6 +67,11 @@ class JittorPortTraining(JittorTraining):
         """Return the learning rate of each group, which may be told of the optimizer only."""
         return [group.get("lr", optimizer.lr) for group in optimizer.param_groups]
 
+    def force(self, order: Mapping[str, Any], prefix: str, emit: EmitEntry) -> None:
+        """Put drawn gradients in place; the steps that ``backward`` counts are counted here."""
+        super().force(order, prefix, emit)
+        self.optimizer.n_step = order["number"] + 1
+
     @contextmanager
     def choosing(self, choices: Choices, dropout: tuple[int, int] | None = None) -> Iterator[None]:
         """Impose choices; with a seed and a step also draw the masks of dropouts."""
@@ -91,7 +96,7 @@ class JittorPortTraining(JittorTraining):
         return losses, sum(one.reshape(-1) for one in losses.values())
 
     def _direction(self, path: str, out: Var) -> Var:
-        return jt.array(direction(path, out.shape), dtype=str(out.dtype))
+        return jt.array(direction(path, out.shape), dtype=str(out.dtype)).sync()
 
 
 class _Choosing:
@@ -183,9 +188,11 @@ class JittorOptim:
 
     def set_gradients(self, optimizer: Any, values: Mapping[str, Array]) -> None:
         """Put arrays in the place of all gradients."""
+        # What ``backward`` would have noted; without it clipping does nothing.
+        optimizer._Optimizer__zero_grad = False
         for group, names in self._names(optimizer):
             group["grads"] = [
-                (jt.array(values[name], dtype=str(p.dtype)) if name else jt.zeros_like(p)).stop_grad()
+                (jt.array(values[name], dtype=str(p.dtype)) if name else jt.zeros_like(p)).stop_grad().sync()
                 for name, p in zip(names, group["params"], strict=True)
             ]
 
