@@ -12,6 +12,9 @@ from typing import Any
 from detr_common.errors import InputError
 
 
+_loaded: dict[Path, tuple[int, ModuleType]] = {}
+
+
 def find(reference: str) -> Any:
     """Return what a reference names.
 
@@ -50,8 +53,9 @@ def _load(place: str, reference: str) -> ModuleType:
         path = Path(place)
         if not path.is_file():
             raise InputError(f"{reference}: no such file: {path}; paths are from {Path.cwd()}")
-        if path.stem in sys.modules and getattr(sys.modules[path.stem], "__file__", None) == str(path.resolve()):
-            return sys.modules[path.stem]
+        known = _loaded.get(path.resolve())
+        if known is not None and known[0] == path.stat().st_mtime_ns:
+            return known[1]
         spec = importlib.util.spec_from_file_location(path.stem, path.resolve())
         if spec is None or spec.loader is None:
             raise InputError(f"{reference}: {path} cannot be imported")
@@ -60,6 +64,7 @@ def _load(place: str, reference: str) -> ModuleType:
         sys.path.insert(0, str(path.resolve().parent))
         sys.modules[path.stem] = module
         spec.loader.exec_module(module)
+        _loaded[path.resolve()] = path.stat().st_mtime_ns, module
         return module
     except InputError:
         raise

@@ -134,7 +134,8 @@ def _with_exact_gradient(name: str, function: Any) -> Any:
     def erf(x: Any) -> Any:
         return _Erf()(x) if isinstance(x, Var) and x.dtype == "float64" else function(x)
 
-    return {"mean": mean, "reduce": reduce, "erf": erf}.get(name)
+    exact: dict[str, Any] = {"mean": mean, "reduce": reduce, "erf": erf}
+    return exact.get(name)
 
 
 def _exact_mean(x: Var, *args: Any, **kwargs: Any) -> Var:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +24,8 @@ from parity.port.recipe import Optimizer
 from parity.port.verdict import PortVerdict
 from parity.rungs import PORT, REFERENCE, Run
 from parity.training import silent
+
+WEIGHTS = "weights.safetensors"
 
 
 def compare_models(
@@ -46,6 +48,7 @@ def compare_models(
     seed: int = 0,
     device: str = "cpu",
     python: Mapping[str, str] | None = None,
+    session: PortSession | None = None,
     keep: Path | None = None,
     show: str = "",
     progress: Progress = silent,
@@ -77,6 +80,7 @@ def compare_models(
         seed: with which the reference is built, and of dropout masks and drawn gradients.
         device: "cpu" or "cuda".
         python: interpreters by framework ("torch", "jittor"), where they live in environments of their own.
+        session: workers to use again (``PortSession``); new ones by default.
         keep: new folder for the traces of the layers rung.
         show: a module whose tensors the story lists.
         progress: called with a run's label and the number of its tensors received.
@@ -94,39 +98,63 @@ def compare_models(
     wanted, unasked = _wanted(rungs, loss, optimizer)
     for feed in (job.feed, *(others := tuple(ModelFeed(*one) for one in more))):
         feed.arrays()
-    start = _starter(job, python or {})
+    if job.reference.live and (session or python):
+        raise InputError("modules are compared in this process: leave out session and python, or name functions")
     with ExitStack() as stack:
-        weights = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "weights.safetensors"
-        verdicts: list[Any] = [match_weights(job, start, weights)]
-        job = replace(job, weights=weights)
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        used = session or PortSession(python, live=job.reference.live)
+        if session is None:
+            stack.enter_context(used)
+        verdicts: list[Any] = [match_weights(job, used.workers, scratch)]
+        job = replace(job, weights=scratch / WEIGHTS)
         if verdicts[0] and len(wanted) > 1:
-            session = stack.enter_context(LayersSession(start))
             ladder = LadderJob(job, job.feed, forced, free, seed, rungs=wanted[1:], more=others)
-            verdicts += climb(session, ladder, progress).verdicts
+            verdicts += climb(used, ladder, progress).verdicts
     return PortVerdict(wanted, verdicts, unasked)
 
 
-def match_weights(job: PortJob, start: Callable[[Run], Worker], path: Path) -> WeightsVerdict:
+class PortSession(LayersSession):
+    """Workers that serve one comparison after another; they start once, which takes longer than small models do.
+
+    Use as a context manager. A file of the user's that has changed is loaded anew, what it imports is not.
+
+    Args:
+        python: interpreters by framework, where they live in environments of their own.
+        live: copies of modules in this process instead.
+    """
+
+    def __init__(self, python: Mapping[str, str] | None = None, live: bool = False) -> None:
+        pythons = python or {}
+
+        def start(run: Run) -> Worker:
+            if live:
+                return LocalWorker(run[0])
+            return Worker(run[0], python=pythons.get(run[0], sys.executable), adapter="port")
+
+        super().__init__(start)
+
+
+def match_weights(job: PortJob, workers: Mapping[Run, Worker], folder: Path) -> WeightsVerdict:
     """Write the reference's weights, and see whether the port has one for each.
 
     Args:
         job: what is compared; ``weights`` are not looked at.
-        start: starts the worker of a run.
-        path: the file to write.
+        workers: those of the float32 runs are used.
+        folder: for the file ``WEIGHTS``.
 
     Raises:
         InputError: a builder cannot be used, or a path of ``ignore`` is of no module.
         WorkerError: a worker died, or the reference cannot be built.
     """
-    ports = path.with_name("port.safetensors")
+    path, ports = folder / WEIGHTS, folder / "port.safetensors"
     modules: list[str] = []
     for framework, file in ((REFERENCE, path), (PORT, ports)):
-        with start((framework, REFERENCE_RUN[1])) as worker:
-            replace(job, weights=None).build((framework, REFERENCE_RUN[1]), worker)
-            worker.wait_built()
-            modules = worker.modules  # of the port, which comes last
-            worker.ask("export", {}, path=str(file))
-            worker.answer()
+        run = (framework, REFERENCE_RUN[1])
+        replace(job, weights=None).build(run, workers[run])
+        workers[run].wait_built()
+        modules = workers[run].modules  # of the port, which comes last
+        workers[run].ask("export", {}, path=str(file))
+        workers[run].answer()
     theirs, own = read_weights(path), read_weights(ports)
     both = [name for name in theirs if name in own]
     rename = Renames(job.renames)
@@ -181,9 +209,3 @@ def _wanted(rungs: Sequence[str] | None, loss: Any, optimizer: Any) -> tuple[tup
             raise InputError(f"rungs: {rung} cannot run: {lacking[rung]}")
     wanted = tuple(rung for rung in RUNGS if rung in rungs or rung == "weights")
     return wanted, {rung: lacking.get(rung, "not among the rungs asked for") for rung in RUNGS if rung not in wanted}
-
-
-def _starter(job: PortJob, python: Mapping[str, str]) -> Callable[[Run], Worker]:
-    if job.reference.live:
-        return lambda run: LocalWorker(run[0])
-    return lambda run: Worker(run[0], python=python.get(run[0], sys.executable), adapter="port")

@@ -113,6 +113,7 @@ class PortJob:
             seed=self.seed,
             device=self.device,
             dtype=arithmetic.split("-")[0],
+            stamps=_stamps(side),
         )
 
     def build(self, run: Run, worker: Worker) -> None:
@@ -139,6 +140,12 @@ class PortJob:
             "device": self.device,
             "environment": environments(workers),
         }
+
+
+def _stamps(side: Side) -> list[int]:
+    """Return when the files of a side were written, so that a worker does not take an older state for the same."""
+    files = [Path(one.rpartition(":")[0]) for one in (side.builder, side.loss, side.optimizer) if isinstance(one, str)]
+    return [file.stat().st_mtime_ns for file in files if file.suffix == ".py" and file.is_file()]
 
 
 def describe(side: Side) -> dict[str, Any]:

@@ -36,7 +36,8 @@ class PortVerdict(LadderVerdict):
         """The module to look at first, by the reference's name; empty for a pass, or where none is to blame."""
         failed = self.first_failure
         if isinstance(failed, LayersVerdict):
-            return failed.first_divergence.owner if failed.first_divergence else ""
+            first = failed.first_divergence
+            return "" if first is None else first.owner
         if isinstance(failed, StepsVerdict):
             return failed.findings[0].owner if failed.findings else ""
         return ""
