@@ -24,6 +24,10 @@ Fault = Annotated[
     str, typer.Option(metavar="NAME", help="Plant a known fault in the Jittor model; parity mutants lists them.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Html = Annotated[
+    Path | None,
+    typer.Option("--html", readable=False, metavar="FILE", help="Write the result as one HTML page as well."),
+]
 
 
 def checked_args(

@@ -18,12 +18,14 @@ import typer
 from detr_common.errors import InputError
 from fixtures.pictures import PAIR
 from parity import demo, usage
-from parity.arguments import Fault, JittorWeights, Json, Show, Size, Weights, checked_args
+from parity.arguments import Fault, Html, JittorWeights, Json, Show, Size, Weights, checked_args
 from parity.batch import photograph_batch
 from parity.client import WorkerError
 from parity.data_cli import data_command
 from parity.doctor import doctor_command
 from parity.gotchas.cli import gotchas_command
+from parity.html.cli import report_command, write_own
+from parity.html.writing import check_report
 from parity.ladder_cli import COMMANDS, TRAINING_OPTIONS, progress_bars
 from parity.layers import LayersJob, compare_layers
 from parity.mutants_cli import mutants_command
@@ -57,6 +59,7 @@ app.command("gotchas")(gotchas_command)
 app.command("data", epilog=EXIT_CODES)(data_command)
 app.command("mutants", epilog=EXIT_CODES)(mutants_command)
 app.command("ops", epilog=EXIT_CODES)(ops_command)
+app.command("report")(report_command)
 
 
 for _name, _command in COMMANDS.items():
@@ -101,11 +104,14 @@ def layers_command(
     ] = None,
     mutant: Fault = "",
     json: Json = False,
+    html: Html = None,
     bench: Annotated[bool, typer.Option("--bench", help="Measure instead what capture and comparison cost.")] = False,
 ) -> None:
     """Compare every module's output, in float64 and in float32. Takes the options of the model as well."""
     usage.check_excluding(("--json", json), ("--show", show), ("--bench", bench))
     usage.check_excluding(("--keep", keep), ("--bench", bench))
+    usage.check_excluding(("--html", html), ("--bench", bench))
+    check_report("--html", html)
     args = checked_args(context, ("layers",), weights, jittor_weights, mutant)
     usage.check_new_folder("--keep", keep)
     images = photograph_batch(image or [], size)
@@ -123,6 +129,7 @@ def layers_command(
         Output().out(json_module.dumps(plain(verdict.as_dict()), indent=1, allow_nan=False), highlight=False)
     else:
         print_layers(verdict, Output(), show, usage.command_line(["parity", *sys.argv[1:]]))
+    write_own(verdict.as_dict(), html, quiet=json)
     raise typer.Exit(exit_code(verdict))
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from parity.capture import RECENT, ROOT
 from parity.client import Worker
+from parity.evidence import Witness, first_only
 from parity.frameworks.base import CRITERION
 from parity.metrics import Error, Extent, extent, larger, measure, worst_index
 from parity.rungs import PORT, REFERENCE, RUNS, TRUTH, TWIN, Run, Rung
@@ -48,6 +49,7 @@ class Judge:
         self._doubled: list[str] = []
         self._recent: deque[tuple[list[Array], Measured]] = deque(maxlen=RECENT)
         self._arrived: dict[Run, int] = dict.fromkeys(RUNS, 0)
+        self._witness = Witness()
 
     def take(self, run: Run, entry: Entry) -> None:
         """Take a tensor from a run."""
@@ -89,7 +91,7 @@ class Judge:
         }
         return LayersVerdict(
             rung=self._rung.name,
-            judgements=[judged[name] for name in sorted(judged, key=self._place(judged))],
+            judgements=first_only(judged[name] for name in sorted(judged, key=self._place(judged))),
             idle=_idle(modules, called),
             unexercised=self._constant,
             doubled=self._doubled,
@@ -211,7 +213,11 @@ class Judge:
             problems.insert(0, self._exact.complaint(error64))
             worst = _describe_worst(port64.array, truth.array)
         judgement = replace(judgement, error64=error64, problems=tuple(problems), worst=worst)
-        return self._blame(judgement, port64, truth) if problems else judgement
+        if not problems:
+            return judgement
+        dtype = "float32" if self._exact.accepts(error64) and (PORT, "float32") in versions else "float64"
+        judgement = replace(judgement, evidence=self._witness.evidence(versions, dtype))
+        return self._blame(judgement, port64, truth)
 
     def _blame(self, judgement: Judgement, port: Entry, truth: Entry) -> Judgement:
         """Charge a failure to the caller where the module was fed other tensors than in the reference.

@@ -17,8 +17,10 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from detr_common.errors import InputError
 from fixtures.pictures import PAIR
 from parity import demo, training, usage
-from parity.arguments import Fault, JittorWeights, Json, Show, Size, Weights, checked_args
+from parity.arguments import Fault, Html, JittorWeights, Json, Show, Size, Weights, checked_args
 from parity.batch import photograph_batch
+from parity.html.cli import write_own
+from parity.html.writing import check_report
 from parity.ladder import RUNGS, LadderJob, LadderVerdict, Verdict, climb, training_batch
 from parity.layers import LayersJob, LayersSession
 from parity.ops.cli import print_ops
@@ -47,8 +49,9 @@ def _tensor_command(rung: str, what: str) -> Callable[..., None]:
         show: Show = "",
         mutant: Fault = "",
         json: Json = False,
+        html: Html = None,
     ) -> None:
-        _run(context, (rung,), weights, jittor_weights, size, mutant, json, show)
+        _run(context, (rung,), weights, jittor_weights, size, mutant, json, html, show)
 
     command.__doc__ = what
     return command
@@ -63,11 +66,12 @@ def steps_command(
     free: Free = 10,
     mutant: Fault = "",
     json: Json = False,
+    html: Html = None,
 ) -> None:
     """Compare the optimizers on the same gradients, and then two trainings step by step."""
     if not forced + free:
         raise InputError("--forced 0 with --free 0 leaves nothing to compare; give one of them some steps")
-    _run(context, ("steps",), weights, jittor_weights, size, mutant, json, forced=forced, free=free)
+    _run(context, ("steps",), weights, jittor_weights, size, mutant, json, html, forced=forced, free=free)
 
 
 def ladder_command(
@@ -79,11 +83,12 @@ def ladder_command(
     free: Free = 10,
     mutant: Fault = "",
     json: Json = False,
+    html: Html = None,
 ) -> None:
     """Run all rungs: ops, layers, losses, gradients, steps."""
     if not forced or not free:
         raise InputError("--forced 0 and --free 0 leave out a part of the ladder; parity steps can do without one")
-    _run(context, RUNGS, weights, jittor_weights, size, mutant, json, forced=forced, free=free)
+    _run(context, RUNGS, weights, jittor_weights, size, mutant, json, html, forced=forced, free=free)
 
 
 COMMANDS: dict[str, Callable[..., None]] = {
@@ -106,11 +111,13 @@ def _run(
     size: int,
     mutant: str,
     json: bool,
+    html: Path | None,
     show: str = "",
     forced: int = 4,
     free: int = 10,
 ) -> None:
     usage.check_excluding(("--json", json), ("--show", show))
+    check_report("--html", html)
     args = checked_args(context, rungs, weights, jittor_weights, mutant)
     batch, images = training_batch(size), photograph_batch([], size)
     with tempfile.TemporaryDirectory() as scratch:
@@ -120,11 +127,12 @@ def _run(
         job = LadderJob(model, batch, forced, free, args.seed, rungs=rungs)
         with LayersSession() as session:
             verdict = run_ladder(session, job, lambda one: None if json else report(one, Output(), show))
+    data = verdict.as_dict() if len(rungs) > 1 else verdict.verdicts[0].as_dict()
     if json:
-        data = verdict.as_dict() if len(rungs) > 1 else verdict.verdicts[0].as_dict()
         Output().out(json_module.dumps(plain(data), indent=1, allow_nan=False), highlight=False)
     elif len(rungs) > 1:
         summarise(verdict, Output())
+    write_own(data, html, quiet=json)
     raise typer.Exit(2 if verdict.compared == 0 else 0 if verdict else 1)
 
 

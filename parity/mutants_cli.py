@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import tempfile
 from collections.abc import Sequence
@@ -42,7 +43,10 @@ def mutants_command(
         int | None, typer.Option(min=1, metavar="N", help="Instead, run N generated cases without a fault.")
     ] = None,
     write: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the table of --run as Markdown as well.")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Write the table of --run as Markdown as well; as JSON if the name ends in .json."
+        ),
     ] = None,
 ) -> None:
     """List the known faults of a port, or plant each of them and print where it was found."""
@@ -66,7 +70,7 @@ def mutants_command(
         return
     table = run_mutants(mutants, console, smallest)
     if write:
-        write.write_text(markdown(table), encoding="utf-8")
+        write.write_text(as_json(table) if write.suffix == ".json" else markdown(table), encoding="utf-8")
         console.print(f"{write}: {len(table)} faults", markup=False, highlight=False)
     raise typer.Exit(0 if all(kill.placed for kill in table) else 1)
 
@@ -130,6 +134,24 @@ def markdown(table: Sequence[Kill]) -> str:
         parts += [_row(kill) for kill in rows]
         parts.append("")
     return "\n".join(parts)
+
+
+def as_json(table: Sequence[Kill]) -> str:
+    """Return the kill table as JSON, for ``parity report --kills``."""
+    faults = [
+        {
+            "rung": kill.mutant.rung,
+            "name": kill.mutant.name,
+            "what": kill.mutant.what,
+            "expected": kill.mutant.module,
+            "found": kill.owner,
+            "told": found(kill),
+            "error": excess(kill),
+            "smallest": f"{kill.smallest:.0e}" if kill.smallest else "",
+        }
+        for kill in table
+    ]
+    return json.dumps({"faults": faults}, indent=1) + "\n"
 
 
 def _row(kill: Kill) -> str:

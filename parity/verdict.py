@@ -28,6 +28,7 @@ class Judgement:
         absolute: whether it is zero by symmetry, and passed because both sides are as near to zero as rounding allows.
         floats: float32 errors of the port and of the reference; None likewise.
         side: "both", or "missing" in the port, "unexpected" in the port, "uneven" if in one precision only.
+        evidence: of the first failures, how their errors are spread (``parity.evidence.look``); else None.
     """
 
     name: str
@@ -42,9 +43,19 @@ class Judgement:
     side: str = "both"
     absolute: bool = False
     floats: tuple[Error, Error] | None = None
+    evidence: dict[str, Any] | None = None
 
     def __bool__(self) -> bool:
         return not self.problems
+
+
+def _in_short(crash: str, longest: int = 200) -> str:
+    """Return where a traceback comes from and what was raised."""
+    lines = [line for line in crash.splitlines() if line.strip()]
+    if len(lines) == 1:
+        return crash[:longest]
+    raised = next((line for line in reversed(lines) if line[:1].isalpha() and "Error" in line.split(":")[0]), lines[-1])
+    return f"{lines[0].split(':')[0]}: {raised}"[:longest]
 
 
 @dataclass(frozen=True)
@@ -117,7 +128,7 @@ class LayersVerdict:
         if self:
             return ""
         gaps = {
-            "the model raised": self.crashes,
+            "the model raised": [_in_short(crash) for crash in self.crashes],
             "modules that never ran": self.idle,
             "masks that are the same everywhere": self.unexercised,
             "tensors that came twice": self.doubled,
