@@ -4,8 +4,9 @@
 """
 
 from parity.policy import Calibrated32, Exact64, Steps
-from parity.port.compare import compare_models
+from parity.port.compare import PortSession, compare_models
+from parity.port.port import Port
 from parity.port.recipe import Optimizer
 from parity.port.verdict import PortVerdict
 
-__all__ = ["Calibrated32", "Exact64", "Optimizer", "PortVerdict", "Steps", "compare_models"]
+__all__ = ["Calibrated32", "Exact64", "Optimizer", "Port", "PortSession", "PortVerdict", "Steps", "compare_models"]

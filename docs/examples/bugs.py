@@ -30,13 +30,17 @@ VIT = {
         "blocks.0.mlp",
     ),
     "class token at the end": Bug("-1), x], dim=1)", "-1), x][::-1], dim=1)", "layers", "(root)"),
-    "loss summed instead of averaged": Bug("(logits, labels)\n", "(logits, labels, reduction='sum')\n", "losses", "criterion"),
+    "loss summed instead of averaged": Bug(
+        "(logits, labels)\n", "(logits, labels, reduction='sum')\n", "losses", "criterion"
+    ),
 }
 
 UNET = {
     "align_corners": Bug("align_corners=False", "align_corners=True", "layers", "(root)"),
     "groups of group norm": Bug("self.norm1 = GroupNorm(4,", "self.norm1 = GroupNorm(2,", "layers", "enc1.norm1"),
-    "second ReLU forgotten": Bug("return nn.relu(self.norm2(self.conv2(x)))", "return self.norm2(self.conv2(x))", "layers", "enc1"),
+    "second ReLU forgotten": Bug(
+        "return nn.relu(self.norm2(self.conv2(x)))", "return self.norm2(self.conv2(x))", "layers", "enc1"
+    ),
     "skip connection detached": Bug("self.reduce(x), first]", "self.reduce(x), first.detach()]", "gradients", "(root)"),
     "dice without smoothing": Bug(" + 1) / (logits", ") / (logits", "losses", "criterion"),
 }

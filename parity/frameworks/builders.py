@@ -11,7 +11,6 @@ from typing import Any
 
 from detr_common.errors import InputError
 
-
 _loaded: dict[Path, tuple[int, ModuleType]] = {}
 
 
@@ -41,8 +40,8 @@ def refuse_other(framework: str, reference: str) -> None:
     other = {"torch": "jittor", "jittor": "torch"}[framework]
     if other in sys.modules:
         raise InputError(
-            f"{reference}: imports {other} into the worker of {framework}, whose arithmetic it would change; put the two "
-            "models into files of their own, or import frameworks inside the functions"
+            f"{reference}: imports {other} into the worker of {framework}, whose arithmetic it would change; put the "
+            "two models into files of their own, or import frameworks inside the functions"
         )
 
 

@@ -34,6 +34,7 @@ from parity.frameworks.base import (
     photograph_sizes,
 )
 from parity.frameworks.jittor_training import HELD_BYTES, JittorTraining, drawing, emitting
+from parity.frameworks.weights import write_weights
 from parity.mutants.port import plant, unplant
 
 
@@ -98,8 +99,8 @@ class JittorAdapter:
         return Batch.of(arrays)
 
     def export(self, path: Path) -> None:
-        """Refuse: detectors are built from a checkpoint."""
-        raise ValueError(f"{path}: detectors are built from a checkpoint and export none")
+        """Write parameters and buffers."""
+        write_weights(path, {name: value.numpy() for name, value in self.model.state_dict().items()})
 
     def forward(
         self, arrays: Mapping[str, Array], emit: EmitEntry | None, request: Mapping[str, Any]

@@ -21,7 +21,8 @@ from parity.frameworks.base import Array, EmitEntry
 from parity.frameworks.jittor_float64 import float64_numbers
 from parity.frameworks.jittor_port_training import JittorPortTraining
 from parity.frameworks.jittor_training import HELD_BYTES, emitting
-from parity.frameworks.port import Names, check_device, flatten, read_weights, write_weights
+from parity.frameworks.port import Names, check_device, flatten
+from parity.frameworks.weights import read_weights, write_weights
 from parity.port.feed import put_together
 
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ParameterList)
@@ -122,7 +123,7 @@ class JittorPort:
     def _load(self, weights: Path) -> None:
         arrays = read_weights(weights)
         for name, weight in self.names.weights(self.model.state_dict()).items():
-            # Looked at at once: of an array of one number Jittor makes a part of the next kernel, which may not compile.
+            # At once: an array of one number would become a part of the next kernel, which may then not compile.
             weight.update(jt.array(arrays[name], dtype=str(weight.dtype)).sync())
 
     def _tensor(self, array: Array) -> Var:

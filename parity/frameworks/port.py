@@ -5,11 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import load_file, save_file
 
 from detr_common.errors import InputError
 from parity.capture import ROOT
@@ -70,16 +68,6 @@ class Names:
 
     def _is_own(self, module: Any) -> bool:
         return type(module).__module__.split(".")[0] == self._package
-
-
-def read_weights(path: Path) -> dict[str, Array]:
-    """Return the weights that the reference exported."""
-    return dict(load_file(path))
-
-
-def write_weights(path: Path, weights: Mapping[str, Array]) -> None:
-    """Write weights so that ``read_weights`` finds them."""
-    save_file({name: np.ascontiguousarray(array) for name, array in weights.items()}, path)
 
 
 def flatten(value: Any, is_tensor: Any, path: str = "") -> Iterator[tuple[str, Any]]:

@@ -33,6 +33,7 @@ from parity.frameworks.base import (
     photograph_sizes,
 )
 from parity.frameworks.torch_training import TorchTraining, capturing, drawing, to_numpy
+from parity.frameworks.weights import write_weights
 from parity.trace import Entry
 
 
@@ -102,8 +103,8 @@ class TorchAdapter:
         return Batch.of(arrays)
 
     def export(self, path: Path) -> None:
-        """Refuse: detectors are built from a checkpoint."""
-        raise ValueError(f"{path}: detectors are built from a checkpoint and export none")
+        """Write parameters and buffers."""
+        write_weights(path, {name: to_numpy(value) for name, value in self.model.state_dict().items()})
 
     def forward(
         self, arrays: Mapping[str, Array], emit: EmitEntry | None, request: Mapping[str, Any]

@@ -15,10 +15,11 @@ from detr_common.errors import InputError
 from parity.capture import Captured, Recent
 from parity.frameworks import builders
 from parity.frameworks.base import Array, EmitEntry
-from parity.frameworks.port import Names, check_device, flatten, read_weights, write_weights
+from parity.frameworks.port import Names, check_device, flatten
 from parity.frameworks.torch_adapter import full_precision, move_by_one_ulp
 from parity.frameworks.torch_port_training import TorchPortTraining
 from parity.frameworks.torch_training import capturing, to_numpy
+from parity.frameworks.weights import read_weights, write_weights
 from parity.port.feed import put_together
 from parity.trace import Entry
 
@@ -49,8 +50,8 @@ class TorchPort:
         """Build the model by the user's function, in evaluation mode.
 
         Args:
-            args: ``builder``, ``options`` of it, ``loss``, ``optimizer``, ``dtype``, ``device``, ``seed``; or ``model``,
-                a module that is copied.
+            args: ``builder``, a function's name or a module, ``options`` of it, ``loss``, ``optimizer``, ``dtype``,
+                ``device`` and ``seed``, among others (``parity.port.job.PortJob.args``).
             weights: what ``export`` wrote; None keeps those that the function gave.
             twin: see ``Adapter.build``.
 

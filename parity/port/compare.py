@@ -10,20 +10,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from detr_common.errors import InputError
 from parity.client import Worker
-from parity.frameworks.port import read_weights
+from parity.frameworks.weights import read_weights
 from parity.ladder import LadderJob, climb
 from parity.layers import LayersSession
-from parity.policy import Calibrated32, Exact64
-from parity.port.feed import ModelFeed
-from parity.port.job import REFERENCE_RUN, RUNGS, PortJob, Progress, Side, pair
+from parity.port.job import REFERENCE_RUN, PortJob, Progress
 from parity.port.live import LocalWorker
-from parity.port.names import Renames, WeightsVerdict, matches
-from parity.port.recipe import Optimizer
+from parity.port.names import WeightsVerdict, matches
+from parity.port.port import Port, as_path
 from parity.port.verdict import PortVerdict
 from parity.rungs import PORT, REFERENCE, Run
 from parity.training import silent
+from parity.wire import Array
 
 WEIGHTS = "weights.safetensors"
 
@@ -34,56 +35,30 @@ def compare_models(
     inputs: Any,
     targets: Any = None,
     *,
-    loss: Any = None,
-    optimizer: Any = None,
-    options: Any = None,
-    renames: Mapping[str, str] | None = None,
-    ignore: Sequence[str] = (),
     rungs: Sequence[str] | None = None,
-    forced: int = 4,
-    free: int = 10,
-    more: Sequence[tuple[Any, Any]] = (),
-    exact: Exact64 | None = None,
-    calibrated: Calibrated32 | None = None,
-    seed: int = 0,
-    device: str = "cpu",
     python: Mapping[str, str] | None = None,
     session: PortSession | None = None,
-    keep: Path | None = None,
+    keep: Path | str | None = None,
     show: str = "",
     progress: Progress = silent,
+    **options: Any,
 ) -> PortVerdict:
     """Compare a model of PyTorch with its port to Jittor: weights, layers, losses, gradients and steps of training.
 
     Args:
-        reference: a function that returns the module of PyTorch, or its name (``FILE.py:NAME``, ``module:NAME``): it
-            runs in a process of its own. Or the module itself, of which copies run in this process; then both are.
-        port: likewise for Jittor.
-        inputs: an array; a tuple of positional arguments; or a dict of keyword arguments (``parity.port.feed``).
-            Arrays of floats are given to the models in the dtype of each run.
-        targets: what the loss is given beside the outputs.
-        loss: a function of outputs and targets that returns one number or a dict of numbers, their total being the
-            sum; or a class of losses; or a pair, for PyTorch and for Jittor. Without one, gradients are of the outputs'
-            sum with drawn weights.
-        optimizer: an ``Optimizer``, or a pair of functions that are given the module and return an optimizer, or an
-            optimizer and a schedule.
-        options: keyword arguments of the builders, or a pair.
-        renames: paths of the reference by paths of the port, where they differ (``parity.port.names.Renames``).
-        ignore: paths of modules, by the reference's names and with ``*`` for one part, that are looked at on neither
-            side. They are told of in the verdict.
+        reference: see ``parity.port.port.Port``, as for the other arguments that are not told of here: ``loss``,
+            ``optimizer``, ``options``, ``renames``, ``ignore``, ``forced``, ``free``, ``more``, ``exact``,
+            ``calibrated``, ``seed`` and ``device``.
+        port: likewise.
+        inputs: likewise.
+        targets: likewise.
         rungs: those that are wanted; all for which there is a loss and an optimizer by default.
-        forced: steps with the same drawn gradients in both.
-        free: steps in which each trains on its own.
-        more: further inputs and targets for the steps, taken in turn.
-        exact: policy of the float64 comparison of layers.
-        calibrated: policy of the float32 comparison of layers.
-        seed: with which the reference is built, and of dropout masks and drawn gradients.
-        device: "cpu" or "cuda".
         python: interpreters by framework ("torch", "jittor"), where they live in environments of their own.
         session: workers to use again (``PortSession``); new ones by default.
         keep: new folder for the traces of the layers rung.
-        show: a module whose tensors the story lists.
+        show: a module, by the reference's name, that must be there; the story lists its tensors.
         progress: called with a run's label and the number of its tensors received.
+        **options: the other arguments of ``Port``.
 
     Returns:
         The verdict: truthy for a pass, and its story is printed by ``print``.
@@ -92,12 +67,22 @@ def compare_models(
         InputError: something cannot be used as it was given; nothing has been compared.
         WorkerError: a worker died.
     """
-    job = _job(reference, port, ModelFeed(inputs, targets), loss, optimizer, options, seed, device)
-    job = replace(job, renames=renames or {}, ignore=tuple(ignore), keep=keep, show=show)
-    job = replace(job, exact=exact or job.exact, calibrated=calibrated or job.calibrated)
-    wanted, unasked = _wanted(rungs, loss, optimizer)
-    for feed in (job.feed, *(others := tuple(ModelFeed(*one) for one in more))):
-        feed.arrays()
+    described = Port(reference, port, inputs, targets, **options)
+    return compare_port(described, rungs, python, session, keep, show, progress)
+
+
+def compare_port(
+    port: Port,
+    rungs: Sequence[str] | None = None,
+    python: Mapping[str, str] | None = None,
+    session: PortSession | None = None,
+    keep: Path | str | None = None,
+    show: str = "",
+    progress: Progress = silent,
+) -> PortVerdict:
+    """Compare what a ``Port`` describes; see ``compare_models``."""
+    job = replace(port.job, keep=as_path(keep), show=show)
+    wanted, unasked = port.rungs(rungs)
     if job.reference.live and (session or python):
         raise InputError("modules are compared in this process: leave out session and python, or name functions")
     with ExitStack() as stack:
@@ -108,9 +93,11 @@ def compare_models(
         verdicts: list[Any] = [match_weights(job, used.workers, scratch)]
         job = replace(job, weights=scratch / WEIGHTS)
         if verdicts[0] and len(wanted) > 1:
-            ladder = LadderJob(job, job.feed, forced, free, seed, rungs=wanted[1:], more=others)
+            ladder = LadderJob(
+                job, port.feeds[0], port.forced, port.free, job.seed, rungs=wanted[1:], more=port.feeds[1:]
+            )
             verdicts += climb(used, ladder, progress).verdicts
-    return PortVerdict(wanted, verdicts, unasked)
+    return PortVerdict(wanted, verdicts, unasked, show)
 
 
 class PortSession(LayersSession):
@@ -135,7 +122,7 @@ class PortSession(LayersSession):
 
 
 def match_weights(job: PortJob, workers: Mapping[Run, Worker], folder: Path) -> WeightsVerdict:
-    """Write the reference's weights, and see whether the port has one for each.
+    """Write the reference's weights, see whether the port has one for each, and read them back from the port.
 
     Args:
         job: what is compared; ``weights`` are not looked at.
@@ -143,69 +130,56 @@ def match_weights(job: PortJob, workers: Mapping[Run, Worker], folder: Path) -> 
         folder: for the file ``WEIGHTS``.
 
     Raises:
-        InputError: a builder cannot be used, or a path of ``ignore`` is of no module.
-        WorkerError: a worker died, or the reference cannot be built.
+        InputError: a builder cannot be used.
+        WorkerError: a worker died, or a model cannot be built.
     """
-    path, ports = folder / WEIGHTS, folder / "port.safetensors"
-    modules: list[str] = []
-    for framework, file in ((REFERENCE, path), (PORT, ports)):
-        run = (framework, REFERENCE_RUN[1])
-        replace(job, weights=None).build(run, workers[run])
-        workers[run].wait_built()
-        modules = workers[run].modules  # of the port, which comes last
-        workers[run].ask("export", {}, path=str(file))
-        workers[run].answer()
-    theirs, own = read_weights(path), read_weights(ports)
+    theirs = exported(replace(job, weights=None), REFERENCE_RUN, workers[REFERENCE_RUN], folder / WEIGHTS)
+    run = (PORT, REFERENCE_RUN[1])
+    own = exported(replace(job, weights=None), run, workers[run], folder / "own.safetensors")
+    verdict = matched(theirs, own, job, workers[run].modules)
+    if not verdict:
+        return verdict
+    back = exported(replace(job, weights=folder / WEIGHTS), run, workers[run], folder / "back.safetensors")
+    return replace(verdict, differing=[name for name in theirs if not same(theirs[name], back[name])])
+
+
+def exported(job: PortJob, run: Run, worker: Worker, path: Path) -> dict[str, Array]:
+    """Build the model of a run and return its weights, by the reference's names."""
+    job.build(run, worker)
+    worker.wait_built()
+    worker.ask("export", {}, path=str(path))
+    worker.answer()
+    return read_weights(path)
+
+
+def matched(
+    theirs: Mapping[str, Array], own: Mapping[str, Array], job: PortJob, modules: Sequence[str]
+) -> WeightsVerdict:
+    """Tell which weights of the reference and of the port belong together.
+
+    Args:
+        theirs: weights of the reference.
+        own: those of the port, by the reference's names.
+        job: with the rules of renaming.
+        modules: names of the port's modules, likewise renamed.
+    """
     both = [name for name in theirs if name in own]
-    rename = Renames(job.renames)
+    names = [*own, *modules]
     return WeightsVerdict(
         matched=sum(theirs[name].shape == own[name].shape for name in both),
         missing=[name for name in theirs if name not in own],
         unexpected=[name for name in own if name not in theirs],
         shapes=[(name, theirs[name].shape, own[name].shape) for name in both if theirs[name].shape != own[name].shape],
-        unused=_unused(job, rename, [*own, *modules]),
+        unused=[rule for rule, path in job.renames.items() if not any(matches(path, name) for name in names)],
         settings={"renames": dict(job.renames), "ignored": list(job.ignore)},
     )
 
 
-def _unused(job: PortJob, rename: Renames, names: Sequence[str]) -> list[str]:
-    """Return the rules whose right sides no name of the port has come to."""
-    return [port for port, reference in job.renames.items() if not any(matches(reference, name) for name in names)]
+def same(first: Array, second: Array) -> bool:
+    """Whether two arrays are bitwise the same."""
+    return (
+        first.shape == second.shape and first.dtype == second.dtype and first.tobytes() == np.asarray(second).tobytes()
+    )
 
 
-def _job(
-    reference: Any, port: Any, feed: ModelFeed, loss: Any, optimizer: Any, options: Any, seed: int, device: str
-) -> PortJob:
-    losses, optimizers = pair(loss, "loss"), pair(optimizer, "optimizer")
-    kwargs = pair(options or {}, "options")
-    sides = [
-        Side.of(builder, losses[i], optimizers[i], kwargs[i], which)
-        for i, (builder, which) in enumerate(((reference, "reference"), (port, "port")))
-    ]
-    if sides[0].live != sides[1].live:
-        raise InputError("give two modules or two functions that build them; one of each cannot be compared")
-    job = PortJob(sides[0], sides[1], feed, seed=seed, device=device)
-    if isinstance(optimizers[0], Optimizer):
-        recipe = optimizers[0]
-        job = replace(job, clip=recipe.clip, drop_every=recipe.drop_every, rate_=float(recipe.options["lr"]))
-    return job
-
-
-def _wanted(rungs: Sequence[str] | None, loss: Any, optimizer: Any) -> tuple[tuple[str, ...], dict[str, str]]:
-    """Return the rungs that run, and why the others do not.
-
-    Raises:
-        InputError: no such rung, or one that lacks a loss or an optimizer.
-    """
-    lacking = {"losses": "no loss was given"} if loss is None else {}
-    if optimizer is None or loss is None:
-        lacking["steps"] = f"no {'optimizer' if loss is not None else 'loss'} was given"
-    if rungs is None:
-        return tuple(rung for rung in RUNGS if rung not in lacking), lacking
-    for rung in rungs:
-        if rung not in RUNGS:
-            raise InputError(f"rungs: no such rung: {rung!r}; there are {', '.join(RUNGS)}")
-        if rung in lacking:
-            raise InputError(f"rungs: {rung} cannot run: {lacking[rung]}")
-    wanted = tuple(rung for rung in RUNGS if rung in rungs or rung == "weights")
-    return wanted, {rung: lacking.get(rung, "not among the rungs asked for") for rung in RUNGS if rung not in wanted}
+__all__ = ["REFERENCE", "Port", "PortSession", "compare_models", "compare_port"]

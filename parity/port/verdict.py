@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from parity.html.writing import check_report
 from parity.ladder import LadderVerdict
+from parity.output import plain
 from parity.port.names import WeightsVerdict
 from parity.report import print_layers
 from parity.steps_report import print_steps
@@ -22,9 +25,11 @@ class PortVerdict(LadderVerdict):
 
     Attributes:
         unasked: rungs that were not wanted, and why.
+        show: a module whose tensors the story lists; empty for none.
     """
 
     unasked: dict[str, str] = field(default_factory=dict)
+    show: str = ""
 
     @property
     def first_failure(self) -> Any:
@@ -46,7 +51,7 @@ class PortVerdict(LadderVerdict):
         """Return what was compared and what was found, rung by rung.
 
         Args:
-            show: a module whose tensors are all listed.
+            show: a module whose tensors are all listed, in place of ``self.show``.
         """
         text = io.StringIO()
         console = Console(file=text, width=140, no_color=True, highlight=False)
@@ -55,6 +60,7 @@ class PortVerdict(LadderVerdict):
 
     def print(self, console: Console, show: str = "") -> None:
         """Print what was compared and what was found, rung by rung."""
+        show = show or self.show
         for verdict in self.verdicts:
             if isinstance(verdict, WeightsVerdict):
                 print_weights(verdict, console)
@@ -68,8 +74,24 @@ class PortVerdict(LadderVerdict):
             console.print(f"{mark}  {verdict.rung:<10} {verdict.compared} compared", highlight=False)
         for rung in self.left_out:
             console.print(f"[bold red]✗ FAIL[/]  {rung:<10} did not run", highlight=False)
+        if self.module and not show:
+            console.print(
+                f"Next: look at {self.module}; verdict.story({self.module!r}) lists its tensors", markup=False
+            )
         for rung, why in self.unasked.items():
             console.print(f"[dim]-[/] not asked  {rung}: {why}", highlight=False)
+
+    def write_html(self, path: Path | str) -> None:
+        """Write the report: one page that needs no network.
+
+        Raises:
+            InputError: the file cannot be written there.
+        """
+        # Here, since a page is seldom wanted and takes long to load.
+        from parity.html import write_report
+
+        check_report("path", Path(path))
+        write_report(plain(self.as_dict()), Path(path))
 
     def __str__(self) -> str:
         return self.story()
