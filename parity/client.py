@@ -82,7 +82,8 @@ class Worker:
             twin: seed of a twin, which computes without oneDNN and cuDNN from weights moved by one ulp; PyTorch only.
         """
         self.label = f"{self.framework} {args.dtype}{f'-twin{twin}' if twin > 1 else '-twin' if twin else ''}"
-        request = {"do": "build", "args": vars(args), "weights": None if weights is None else str(weights), "mutant": mutant, "twin": twin}
+        path = None if weights is None else str(weights)
+        request = {"do": "build", "args": vars(args), "weights": path, "mutant": mutant, "twin": twin}
         stamp = weights.stat().st_mtime_ns if weights is not None and weights.exists() else 0
         if (request, stamp) != self._built:
             self._built = request, stamp

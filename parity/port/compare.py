@@ -93,9 +93,8 @@ def compare_port(
         verdicts: list[Any] = [match_weights(job, used.workers, scratch)]
         job = replace(job, weights=scratch / WEIGHTS)
         if verdicts[0] and len(wanted) > 1:
-            ladder = LadderJob(
-                job, port.feeds[0], port.forced, port.free, job.seed, rungs=wanted[1:], more=port.feeds[1:]
-            )
+            first, *more = port.feeds
+            ladder = LadderJob(job, first, port.forced, port.free, job.seed, rungs=wanted[1:], more=tuple(more))
             verdicts += climb(used, ladder, progress).verdicts
     return PortVerdict(wanted, verdicts, unasked, show)
 

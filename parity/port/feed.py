@@ -22,8 +22,8 @@ class ModelFeed:
     """Inputs of a model and targets of its loss.
 
     Attributes:
-        inputs: an array; a tuple or list of positional arguments; or a dict of keyword arguments. Arguments may be nested
-            lists, tuples and dicts of arrays, numbers, strings, booleans and None.
+        inputs: an array; a tuple or list of positional arguments; or a dict of keyword arguments. Arguments may be
+            nested lists, tuples and dicts of arrays, numbers, strings, booleans and None.
         targets: what the loss is given beside the outputs, nested likewise; None for nothing.
     """
 

@@ -14,8 +14,8 @@ class Renames:
     """Turns names of the port into those of the reference.
 
     A rule names a module or a weight of the port by its path and tells the reference's; it holds for all that lies
-    below. ``*`` stands for one part of a path, and takes along what it stood for. Of several rules that fit, the one with
-    the most parts holds.
+    below. ``*`` stands for one part of a path, and takes along what it stood for. Of several rules that fit, the one
+    with the most parts holds.
 
     Args:
         rules: paths of the reference by paths of the port, as ``{"blocks.*.mlp": "layers.*.feed_forward"}``.

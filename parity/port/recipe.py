@@ -62,8 +62,8 @@ def named(function: Reference, what: str) -> str:
     name = getattr(function, "__qualname__", "")
     if not callable(function) or not name or "<" in name:
         raise InputError(
-            f"{what}: {function!r} cannot be found by a worker; give a function at the top level of a file, or its name "
-            "as FILE.py:NAME"
+            f"{what}: {function!r} cannot be found by a worker; give a function at the top level of a file, or its "
+            "name as FILE.py:NAME"
         )
     file = inspect.getsourcefile(function)
     module = inspect.getmodule(function)

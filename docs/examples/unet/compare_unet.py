@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from parity import Optimizer, compare_models
+from parity import Optimizer, Port
 
 RENAMES = {
     "down.0": "enc1",
@@ -15,9 +15,9 @@ RENAMES = {
 }
 
 
-def compare(port: str = "docs/examples/unet/unet_jittor.py", **options):
+def describe(port: str = "docs/examples/unet/unet_jittor.py") -> Port:
     draw = np.random.default_rng(0)
-    return compare_models(
+    return Port(
         "docs/examples/unet/unet_torch.py:build",
         f"{port}:build",
         inputs=draw.standard_normal((2, 3, 24, 32)).astype(np.float32),
@@ -27,11 +27,12 @@ def compare(port: str = "docs/examples/unet/unet_jittor.py", **options):
         renames=RENAMES,
         # The lists of the port have no counterpart.
         ignore=["down", "up"],
-        **options,
     )
 
 
+PORT = describe()
+
 if __name__ == "__main__":
-    verdict = compare()
+    verdict = PORT.compare()
     print(verdict)
     assert verdict, repr(verdict)

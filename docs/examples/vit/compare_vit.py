@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from parity import Optimizer, compare_models
+from parity import Optimizer, Port
 
 
-def compare(port: str = "docs/examples/vit/vit_jittor.py", **options):
+def describe(port: str = "docs/examples/vit/vit_jittor.py") -> Port:
     draw = np.random.default_rng(0)
-    return compare_models(
+    return Port(
         "docs/examples/vit/vit_torch.py:build",
         f"{port}:build",
         inputs=draw.standard_normal((4, 3, 32, 32)).astype(np.float32),
@@ -15,11 +15,12 @@ def compare(port: str = "docs/examples/vit/vit_jittor.py", **options):
         loss=("docs/examples/vit/vit_torch.py:loss", f"{port}:loss"),
         optimizer=Optimizer("AdamW", lr=1e-3, weight_decay=0.05),
         renames={"embed": "patch_embed", "layers": "blocks", "layers.*.ffn": "blocks.*.mlp"},
-        **options,
     )
 
 
+PORT = describe()
+
 if __name__ == "__main__":
-    verdict = compare()
+    verdict = PORT.compare()
     print(verdict)
     assert verdict, repr(verdict)
