@@ -34,6 +34,8 @@ from parity.output import PROGRAM, Output, plain
 from parity.overhead import measure_overhead
 from parity.predict_cli import predict_command
 from parity.provenance import describe_inputs
+from parity.recording.cli import COMMANDS as RECORDING_COMMANDS
+from parity.recording.cli import record_command
 from parity.report import print_layers
 from parity.train_cli import COMMANDS as RUN_COMMANDS
 from parity.train_cli import OPTIONS as RUN_OPTIONS
@@ -76,6 +78,17 @@ for _name, _command in RUN_COMMANDS.items():
         context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
         epilog="\b\n" + usage.options_help(RUN_OPTIONS, training=True) + "\n\n" + EXIT_CODES,
     )(_command)
+
+
+for _name, _command in RECORDING_COMMANDS.items():
+    app.command(_name, epilog=EXIT_CODES)(_command)
+
+
+app.command(
+    "record",
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    epilog="\b\n" + usage.options_help(TRAINING_OPTIONS) + "\n\n" + EXIT_CODES,
+)(record_command)
 
 
 app.command(

@@ -30,6 +30,7 @@ class LadderJob:
         model: options, weights, photographs and fault.
         batch: photographs with their targets, for all rungs but layers.
         more: what the steps run on in turn, beside ``batch``; of photographs the mirror image by default.
+        drop: steps after which the schedule moves on, once.
         forced: steps on drawn gradients.
         free: steps of training.
         seed: of drawn gradients and dropout masks.
@@ -45,6 +46,7 @@ class LadderJob:
     examples: int = 20
     rungs: tuple[str, ...] = RUNGS
     more: tuple[Feed, ...] = ()
+    drop: int = 3
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ def climb(
     """
     training = TrainingJob(job.model, job.batch)
     more = job.more or ((mirrored(job.batch),) if isinstance(job.batch, Batch) else ())
-    steps = StepsJob(training.model, (job.batch, *more), job.forced, job.free, seed=job.seed, policy=Steps())
+    steps = StepsJob(training.model, (job.batch, *more), job.forced, job.free, job.drop, job.seed, Steps())
     run: dict[str, Callable[[], Verdict]] = {
         "ops": lambda: run_ops(examples=job.examples),
         "layers": lambda: session.compare(job.model, progress),

@@ -74,6 +74,14 @@ class LayersJob:
             raise InputError("no image to run the models on; give at least one photograph")
         worker.start(self.images, capture=True)
 
+    def forward_arrays(self) -> dict[str, Array]:
+        """Return what the forward pass runs on, by name."""
+        return {f"image.{i}": image for i, image in enumerate(self.images)}
+
+    def what_is_trained(self) -> str:
+        """Return in words which losses and rates the steps have."""
+        return str({k: v for k, v in sorted(vars(self.args).items()) if k not in ("dtype", "device")})
+
     def rate(self, parameter: str) -> float:
         """Return the learning rate of a parameter."""
         return float(self.args.lr_backbone if "backbone" in parameter else self.args.lr)
@@ -115,6 +123,12 @@ class ModelJob(Protocol):
 
     def start(self, worker: Worker) -> None:
         """Start a forward pass whose tensors are wanted."""
+
+    def forward_arrays(self) -> dict[str, Array]:
+        """Return what the forward pass runs on, by name."""
+
+    def what_is_trained(self) -> str:
+        """Return in words which losses and rates the steps have, to tell recordings of other ones."""
 
     def rate(self, parameter: str) -> float:
         """Return the learning rate of a parameter, by its name in a trace."""
@@ -240,4 +254,5 @@ def _keepers(job: ModelJob, workers: dict[Run, Worker]) -> dict[Run, TraceWriter
 
 def environments(workers: Mapping[Run, Worker]) -> dict[str, dict[str, str]]:
     """Return versions and flags of both frameworks."""
-    return {framework: workers[framework, "float64"].environment for framework in (REFERENCE, PORT)}
+    sides = {framework: (framework, "float64") for framework in (REFERENCE, PORT)}
+    return {framework: workers[run].environment for framework, run in sides.items() if run in workers}

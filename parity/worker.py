@@ -92,6 +92,8 @@ def _perform(adapter: Adapter, request: dict[str, Any], arrays: dict[str, Array]
     match request["do"]:
         case "forward":
             return adapter.forward(arrays, emit if request["capture"] else None, request)
+        case "operations":
+            adapter.operations(arrays, emit)
         case "export":
             adapter.export(Path(request["path"]))
         case "choose":

@@ -183,6 +183,14 @@ class Adapter(Protocol):
     def pad(self, images: Sequence[npt.NDArray[np.float32]]) -> dict[str, Array]:
         """Make a batch of [3, H, W] images; return ``images`` [B, 3, H, W] and ``mask``, bool [B, H, W]."""
 
+    def operations(self, arrays: Mapping[str, Array], emit: EmitEntry) -> None:
+        """Run the model as ``forward`` does and emit the result of every operation in short.
+
+        Args:
+            arrays: what to run on, as it was sent.
+            emit: receives ``op/MODULE/OPERATION#K`` with float64 [4] (``parity.recording.operations.in_short``).
+        """
+
     def export(self, path: Path) -> None:
         """Write the weights that ``build`` gave the model to a safetensors file."""
 

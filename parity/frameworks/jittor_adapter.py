@@ -33,9 +33,11 @@ from parity.frameworks.base import (
     panoptic_results,
     photograph_sizes,
 )
+from parity.frameworks.jittor_operations import noting
 from parity.frameworks.jittor_training import HELD_BYTES, JittorTraining, drawing, emitting
 from parity.frameworks.weights import write_weights
 from parity.mutants.port import plant, unplant
+from parity.recording.operations import Operations
 
 
 class JittorAdapter:
@@ -97,6 +99,15 @@ class JittorAdapter:
     def feed(self, arrays: Mapping[str, Array]) -> Batch:
         """Put a batch together."""
         return Batch.of(arrays)
+
+    def operations(self, arrays: Mapping[str, Array], emit: EmitEntry) -> None:
+        """Run the detector without its post-processing and emit the result of every operation in short."""
+        images = Batch.of(arrays).images
+        named = self.training.named
+        operations = Operations({id(module): name for name, module in named}, emit)
+        with jt.no_grad(), noting(named, operations):
+            self.model([jt.array(image, dtype=self.args.dtype) for image in images])
+        operations.flush(lambda value: np.asarray(value.numpy()))
 
     def export(self, path: Path) -> None:
         """Write parameters and buffers."""

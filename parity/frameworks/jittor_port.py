@@ -19,11 +19,13 @@ from parity.capture import Window
 from parity.frameworks import builders
 from parity.frameworks.base import Array, EmitEntry
 from parity.frameworks.jittor_float64 import float64_numbers
+from parity.frameworks.jittor_operations import noting
 from parity.frameworks.jittor_port_training import JittorPortTraining
 from parity.frameworks.jittor_training import HELD_BYTES, emitting
 from parity.frameworks.port import Names, check_device, flatten
 from parity.frameworks.weights import read_weights, write_weights
 from parity.port.feed import put_together
+from parity.recording.operations import Operations
 
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ParameterList)
 
@@ -70,6 +72,14 @@ class JittorPort:
             if weights is not None:
                 self._load(weights)
             self.training = JittorPortTraining(args, self.model, self._loss(), self.names)
+
+    def operations(self, arrays: Mapping[str, Array], emit: EmitEntry) -> None:
+        """Run the model and emit the result of every operation in short."""
+        args, kwargs, _ = self.feed(arrays)
+        operations = Operations({id(module): name for name, module in self.training.named}, emit)
+        with jt.no_grad(), noting(self.training.named, operations):
+            self.model(*args, **kwargs)
+        operations.flush(lambda value: np.asarray(value.numpy()))
 
     def export(self, path: Path) -> None:
         """Write parameters and buffers."""

@@ -32,8 +32,10 @@ from parity.frameworks.base import (
     panoptic_results,
     photograph_sizes,
 )
+from parity.frameworks.torch_operations import noting
 from parity.frameworks.torch_training import TorchTraining, capturing, drawing, to_numpy
 from parity.frameworks.weights import write_weights
+from parity.recording.operations import Operations
 from parity.trace import Entry
 
 
@@ -101,6 +103,16 @@ class TorchAdapter:
     def feed(self, arrays: Mapping[str, Array]) -> Batch:
         """Put a batch together."""
         return Batch.of(arrays)
+
+    def operations(self, arrays: Mapping[str, Array], emit: EmitEntry) -> None:
+        """Run the detector without its post-processing and emit the result of every operation in short."""
+        images = Batch.of(arrays).images
+        dtype = getattr(torch, self.args.dtype)
+        named = self.training.named
+        operations = Operations({id(module): name for name, module in named}, emit)
+        with torch.no_grad(), noting(named, operations):
+            self.model([torch.from_numpy(image).to(device=self.args.device, dtype=dtype) for image in images])
+        operations.flush(to_numpy)
 
     def export(self, path: Path) -> None:
         """Write parameters and buffers."""

@@ -17,10 +17,12 @@ from parity.frameworks import builders
 from parity.frameworks.base import Array, EmitEntry
 from parity.frameworks.port import Names, check_device, flatten
 from parity.frameworks.torch_adapter import full_precision, move_by_one_ulp
+from parity.frameworks.torch_operations import noting
 from parity.frameworks.torch_port_training import TorchPortTraining
 from parity.frameworks.torch_training import capturing, to_numpy
 from parity.frameworks.weights import read_weights, write_weights
 from parity.port.feed import put_together
+from parity.recording.operations import Operations
 from parity.trace import Entry
 
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
@@ -73,6 +75,14 @@ class TorchPort:
             if twin:
                 move_by_one_ulp(self.model, twin)
             self.training = TorchPortTraining(args, self.model, self._loss(), self.names)
+
+    def operations(self, arrays: Mapping[str, Array], emit: EmitEntry) -> None:
+        """Run the model and emit the result of every operation in short."""
+        args, kwargs, _ = self.feed(arrays)
+        operations = Operations({id(module): name for name, module in self.training.named}, emit)
+        with torch.no_grad(), noting(self.training.named, operations):
+            self.model(*args, **kwargs)
+        operations.flush(to_numpy)
 
     def export(self, path: Path) -> None:
         """Write parameters and buffers."""

@@ -122,7 +122,16 @@ class PortJob:
 
     def start(self, worker: Worker) -> None:
         """Start a forward pass whose tensors are wanted."""
-        worker.ask("forward", self.feed.arrays(), capture=True)
+        worker.ask("forward", self.forward_arrays(), capture=True)
+
+    def forward_arrays(self) -> dict[str, Any]:
+        """Return what the forward pass runs on, by name."""
+        return self.feed.arrays()
+
+    def what_is_trained(self) -> str:
+        """Return in words what the steps have: the recipe, where there is one for both."""
+        recipe = self.reference.optimizer
+        return str(recipe if isinstance(recipe, Mapping) else None)
 
     def rate(self, parameter: str) -> float:
         """Return the learning rate; 0 where an optimizer of the user's has it."""

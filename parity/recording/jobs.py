@@ -1,0 +1,134 @@
+"""What can be recorded: a port that a file describes, or a detector."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+from detr_common.errors import InputError
+from parity.client import Worker
+from parity.frameworks.base import Batch
+from parity.frameworks.weights import read_weights
+from parity.layers import LayersJob
+from parity.port.compare import exported, matched
+from parity.port.port import Port
+from parity.recording.layout import WEIGHTS, Recording
+from parity.recording.record import RECORDED, RecordJob, record
+from parity.rungs import PORT, REFERENCE, Run
+from parity.steps import mirrored
+from parity.training import Progress, silent
+
+
+def start_port(run: Run) -> Worker:
+    """Start a worker for models that are built by functions of the user's."""
+    return Worker(run[0], adapter="port")
+
+
+def record_port(
+    port: Port,
+    framework: str,
+    out: Path,
+    follow: Path | None = None,
+    rungs: Sequence[str] | None = None,
+    operations: bool = False,
+    progress: Progress = silent,
+) -> Recording:
+    """Record one framework's side of a port; only that framework has to be installed.
+
+    Args:
+        port: what is recorded.
+        framework: "torch", which comes first, or "jittor".
+        out: a new folder.
+        follow: the recording of PyTorch, whose weights and choices Jittor takes.
+        rungs: those that are wanted; see ``Port.rungs``.
+        operations: note every operation's result in short as well, for ``parity bisect``.
+        progress: called with a run's label and the number of its tensors received.
+
+    Raises:
+        InputError: something cannot be used, weights do not match, or Jittor has nothing to follow.
+        WorkerError: a worker died.
+    """
+    job = port.job
+    if job.reference.live:
+        raise InputError("modules cannot be recorded, since a worker cannot have them; name functions that build them")
+    check_follow(framework, follow)
+    wanted = tuple(rung for rung in port.rungs(rungs)[0] if rung in RECORDED)
+    with ExitStack() as stack:
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        weights = scratch / WEIGHTS if follow is None else follow / WEIGHTS
+        run = (framework, "float32")
+        with start_port(run) as worker:
+            own = exported(replace(job, weights=None), run, worker, scratch / (WEIGHTS if follow is None else "own"))
+            modules = worker.modules
+        if follow is not None:
+            verdict = matched(read_weights(weights), own, job, modules)
+            if not verdict:
+                raise InputError("the weights do not match:\n" + "\n".join(f"  {one}" for one in verdict.problems()))
+        recorded = RecordJob(
+            replace(job, weights=weights),
+            port.feeds,
+            wanted,
+            port.forced,
+            port.free,
+            seed=job.seed,
+            rates=[("", job.rate_)],
+            rules=job.renames,
+            operations=operations,
+        )
+        return record(recorded, framework, out, start_port, progress, follow)
+
+
+def record_detector(
+    job: LayersJob,
+    batch: Batch,
+    framework: str,
+    out: Path,
+    follow: Path | None,
+    steps: tuple[int, int],
+    operations: bool,
+    progress: Progress,
+) -> Recording:
+    """Record one framework's detector.
+
+    Args:
+        job: options, weights, photographs and fault.
+        batch: photographs with their targets.
+        framework: "torch" or "jittor".
+        out: a new folder.
+        follow: the recording of PyTorch.
+        steps: forced and free ones.
+        operations: note every operation's result in short as well.
+        progress: called with a run's label and the number of its tensors received.
+
+    Raises:
+        InputError: weights or options that cannot be used, or Jittor has nothing to follow.
+        WorkerError: a worker died.
+    """
+    check_follow(framework, follow)
+    args: argparse.Namespace = job.args
+    recorded = RecordJob(
+        job,
+        (batch, mirrored(batch)),
+        forced=steps[0],
+        free=steps[1],
+        seed=args.seed,
+        rates=[("", args.lr), ("backbone", args.lr_backbone)],
+        operations=operations,
+    )
+    return record(recorded, framework, out, lambda run: Worker(run[0]), progress, follow)
+
+
+def check_follow(framework: str, follow: Path | None) -> None:
+    """Refuse to record Jittor without the recording of PyTorch, or PyTorch with one.
+
+    Raises:
+        InputError: says what to do.
+    """
+    if framework == PORT and follow is None:
+        raise InputError("--from: Jittor follows the weights and choices of PyTorch; record PyTorch first and name it")
+    if framework == REFERENCE and follow is not None:
+        raise InputError("--from: PyTorch follows nobody; leave it out")
