@@ -38,8 +38,9 @@ _TINY = 64
 class Judge:
     """Collects the versions of each tensor and judges a tensor when it has them all."""
 
-    def __init__(self, rung: Rung) -> None:
+    def __init__(self, rung: Rung, runs: tuple[Run, ...] = RUNS) -> None:
         self._rung = rung
+        self._runs = runs
         self._exact = rung.exact
         self._calibrated = rung.calibrated
         self._waiting: dict[str, Versions] = {}
@@ -68,9 +69,13 @@ class Judge:
             and entry.array.min() == entry.array.max()
         ):
             self._constant.append(entry.name)
-        if len(versions) == len(self._rung.due(entry.name)):
+        if len(versions) == len(self._due(entry.name)):
             del self._waiting[entry.name]
             self._judged[entry.name] = self._judge(versions)
+
+    def _due(self, name: str) -> list[Run]:
+        """Return the runs that must have a tensor."""
+        return [run for run in self._rung.due(name) if run in self._runs]
 
     def verdict(self, workers: dict[Run, Worker], settings: dict[str, Any]) -> LayersVerdict:
         """Return the verdict once all tensors are in."""
@@ -164,7 +169,7 @@ class Judge:
     def _one_sided(self, versions: Versions, called: dict[str, set[str]]) -> Judgement:
         """Judge a tensor that not all runs have; a module that did not run is the fault of its caller."""
         entry = versions.get((PORT, "float64"), next(iter(versions.values())))
-        absent = [run for run in self._rung.due(entry.name) if run not in versions]
+        absent = [run for run in self._due(entry.name) if run not in versions]
         frameworks = {framework for framework, _ in versions}
         side = "missing" if frameworks == {REFERENCE} else "unexpected" if frameworks == {PORT} else "uneven"
         problem = f"not in {', '.join(' '.join(run) for run in absent)}"

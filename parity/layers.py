@@ -144,12 +144,13 @@ class LayersSession:
 
     Args:
         start: starts the worker of a run; by default a process of this Python with DETR in it.
+        runs: those that are compared; of fewer than all, nothing is told of float32.
     """
 
-    def __init__(self, start: Callable[[Run], Worker] = lambda run: Worker(run[0])) -> None:
+    def __init__(self, start: Callable[[Run], Worker] = lambda run: Worker(run[0]), runs: Sequence[Run] = RUNS) -> None:
         self._stack = ExitStack()
         self.start = start
-        self.workers = {run: self._stack.enter_context(start(run)) for run in RUNS}
+        self.workers = {run: self._stack.enter_context(start(run)) for run in runs}
 
     def __enter__(self) -> LayersSession:
         return self
@@ -188,7 +189,7 @@ class LayersSession:
         keepers = _keepers(job, workers)
         for worker in workers.values():
             job.start(worker)
-        judge = Judge(rungs.layers(job.exact, job.calibrated))
+        judge = Judge(rungs.layers(job.exact, job.calibrated), tuple(workers))
         for run, entry in in_turns(workers, progress):
             if run in keepers:
                 keepers[run].add(entry)

@@ -68,7 +68,7 @@ def _compare(
 ) -> LayersVerdict:
     for run, worker in session.workers.items():
         worker.ask(rung.name, {**job.batch.arrays(), **given[run]}, split=run[1] == "float64")
-    judge = Judge(rung)
+    judge = Judge(rung, tuple(session.workers))
     for run, entry in in_turns(session.workers, progress):
         judge.take(run, entry)
     return judge.verdict(session.workers, job.model.settings(session.workers))

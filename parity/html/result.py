@@ -14,6 +14,7 @@ from parity.metrics import Error
 from parity.ops.session import OpsVerdict
 from parity.ops.session import Result as Operation
 from parity.policy import Calibrated32, Exact64, Steps
+from parity.port.names import WeightsVerdict
 from parity.steps_verdict import Finding, FreeStep, StepsVerdict
 from parity.verdict import Judgement, LayersVerdict
 
@@ -32,17 +33,19 @@ class Result:
         left_out: rungs that were wanted and did not run.
         verdicts: of the rungs that ran, in the order of the ladder.
         settings: what was run; empty where the result does not tell.
+        weights: verdict of the weights rung, which the ladder of a port begins with; None where it is not there.
     """
 
     passed: bool
     left_out: tuple[str, ...]
     verdicts: tuple[Verdict, ...]
     settings: Mapping[str, Any] = field(default_factory=dict)
+    weights: WeightsVerdict | None = None
 
     @property
     def compared(self) -> int:
         """Number of comparisons."""
-        return sum(verdict.compared for verdict in self.verdicts)
+        return sum(verdict.compared for verdict in self.verdicts) + (self.weights.compared if self.weights else 0)
 
     @property
     def failed(self) -> list[Verdict]:
@@ -80,12 +83,23 @@ def parse(data: Mapping[str, Any]) -> Result:
 
 
 def _parse(data: Mapping[str, Any]) -> Result:
-    parts = data["rungs"] if "rungs" in data else {data["rung"]: data}
+    parts = dict(data["rungs"]) if "rungs" in data else {data["rung"]: data}
+    matched = parts.pop("weights", None)
+    weights = None if matched is None else _weights(matched)
     verdicts = tuple(_verdict(parts[rung]) for rung in sorted(parts, key=_place))
     settings = next((dict(v.settings) for v in verdicts if not isinstance(v, OpsVerdict) and v.settings), {})
     left_out = tuple(map(str, data.get("left_out", ())))
     said = bool(data["passed"]) and all(bool(part["passed"]) for part in parts.values())
-    return Result(said and not left_out and bool(verdicts) and all(verdicts), left_out, verdicts, settings)
+    said = said and (matched is None or (bool(matched["passed"]) and bool(weights)))
+    passed = said and not left_out and bool(verdicts or weights) and all(verdicts)
+    return Result(passed, left_out, verdicts, settings, weights)
+
+
+def _weights(data: Mapping[str, Any]) -> WeightsVerdict:
+    shapes = [(one["name"], one["reference"], one["port"]) for one in data["shapes"]]
+    lists = (list(map(str, data[key])) for key in ("missing", "unexpected", "unused", "differing"))
+    missing, unexpected, unused, differing = lists
+    return WeightsVerdict(int(data["compared"]), missing, unexpected, shapes, unused, differing, dict(data["settings"]))
 
 
 def _place(rung: str) -> int:

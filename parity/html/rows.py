@@ -11,6 +11,7 @@ from parity.html.sections import exceeds, over, over_max
 from parity.html.words import plainly, ratio, short, worst_of
 from parity.ops.session import OpsVerdict
 from parity.policy import Calibrated32, Exact64
+from parity.port.names import WeightsVerdict
 from parity.steps_verdict import StepsVerdict
 from parity.verdict import LayersVerdict
 
@@ -78,6 +79,8 @@ def ladder_rows(result: Result, training: Training | None) -> list[Row]:
     for rung in WHAT:
         if rung in ran:
             rows.append(_row(ran[rung]))
+        elif rung == "weights" and result.weights is not None:
+            rows.append(_of_weights(result.weights))
         elif rung == "training" and training is not None:
             rows.append(_of_training(training))
         elif rung in result.left_out:
@@ -86,6 +89,13 @@ def ladder_rows(result: Result, training: Training | None) -> list[Row]:
             rows.append(Row(rung, "not run", note=COMMANDS.get(rung, f"python -m parity {rung}")))
     assert set(RUNGS) <= set(WHAT)
     return rows
+
+
+def _of_weights(verdict: WeightsVerdict, most: int = 5) -> Row:
+    problems = verdict.problems()
+    left = [f"and {len(problems) - most} more"] if len(problems) > most else []
+    note = "; ".join([*problems[:most], *left]) or "matched, and read back bitwise"
+    return Row("weights", "pass" if verdict else "fail", verdict.compared, note=note)
 
 
 def _row(verdict: Verdict) -> Row:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from detr_common.errors import InputError
 from parity.policy import Calibrated32, Exact64
 from parity.port.feed import ModelFeed
 from parity.port.job import RUNGS, PortJob, Side, pair
 from parity.port.recipe import Optimizer
+
+if TYPE_CHECKING:
+    from parity.port.verdict import PortVerdict
 
 
 class Port:
@@ -88,6 +92,12 @@ class Port:
         if optimizer is None or loss is None:
             self._lacking["steps"] = f"no {'loss' if loss is None else 'optimizer'} was given"
 
+    def with_job(self, job: PortJob) -> Port:
+        """Return the same with another job."""
+        other = copy.copy(self)
+        other.job = job
+        return other
+
     def rungs(self, asked: Sequence[str] | None = None) -> tuple[tuple[str, ...], dict[str, str]]:
         """Return the rungs that run, and why the others do not.
 
@@ -108,7 +118,7 @@ class Port:
         left = [rung for rung in RUNGS if rung not in wanted]
         return wanted, {rung: self._lacking.get(rung, "not among the rungs asked for") for rung in left}
 
-    def compare(self, rungs: Sequence[str] | None = None, **options: Any) -> Any:
+    def compare(self, rungs: Sequence[str] | None = None, **options: Any) -> PortVerdict:
         """Compare; see ``compare_models`` for ``python``, ``session``, ``keep``, ``show`` and ``progress``."""
         from parity.port.compare import compare_port
 
