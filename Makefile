@@ -1,7 +1,7 @@
 # Set-up, demonstration and tests; `make help` explains. Needs python3, g++ and make.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup parity test test-slow convergence masks photographs lint clean
+.PHONY: help setup parity test test-slow gotchas convergence masks photographs lint clean
 
 BIN := .venv/bin
 ARGS ?=
@@ -13,6 +13,7 @@ help:
 	@echo 'make test        set up everything and run the tests;     ARGS="tests/setup -k doctor" narrows them'
 	@echo '                 JOBS=4 make test                         runs four files of tests at a time instead of two'
 	@echo 'make test-slow   the tests that take minutes'
+	@echo 'make gotchas     where four versions of Jittor differ from PyTorch, each in its own environment: half an hour'
 	@echo 'make convergence train both on drawn shapes until they find them all, then from several seeds: hours'
 	@echo 'make masks       the same with masks and panoptic maps, all at once and on a frozen detector: hours'
 	@echo 'make photographs train both on photographs in the layout of COCO, in COCO=FOLDER: hours'
@@ -37,6 +38,11 @@ test: setup
 
 test-slow: setup
 	$(BIN)/python -m pytest -q --durations=10 -m slow $(ARGS)
+
+# Environments and what is measured stay in out/gotchas, so that a broken-off run goes on; ARGS=--again measures anew.
+gotchas: setup
+	$(BIN)/python -m parity gotchas --versions 1.3.8.5,1.3.9.14,1.3.10.0,1.3.11.0 \
+		--write-versions docs/gotchas-versions.md $(ARGS)
 
 # All of the network is trained, from seeded weights, so that AP rises from 0.
 SMALL_MODEL := --backbone resnet18 --pre_norm --hidden_dim 128 --enc_layers 3 --dec_layers 3 --nheads 4 \

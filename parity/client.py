@@ -45,6 +45,8 @@ class Worker:
         self.framework = framework
         self.label = framework
         self.modules: list[str] = []
+        self.resting: list[str] = []
+        self.unused: list[str] = []
         self.environment: dict[str, str] = {}
         self.results: dict[str, Array] = {}
         self.seconds = 0.0
@@ -106,6 +108,7 @@ class Worker:
                 self._built = None
                 raise
             self.modules, self.environment = header["modules"], header["environment"]
+            self.resting, self.unused = header["resting"], header["unused"]
 
     def ready(self) -> None:
         """Wait until the framework is imported.

@@ -97,7 +97,7 @@ class Judge:
         return LayersVerdict(
             rung=self._rung.name,
             judgements=first_only(judged[name] for name in sorted(judged, key=self._place(judged))),
-            idle=_idle(modules, called),
+            idle=_idle(modules, called, {framework: workers[framework, "float64"].resting for framework in called}),
             unexercised=self._constant,
             doubled=self._doubled,
             crashes=[f"{worker.label}: {worker.failure}" for worker in workers.values() if worker.failure],
@@ -275,16 +275,19 @@ def _kind(name: str) -> str:
     return re.sub(r"#\d+|_\d+(?=\]?$)", "", name)
 
 
-def _idle(modules: dict[str, list[str]], called: dict[str, set[str]]) -> list[str]:
-    """Return the modules without submodules that did not run on a side, or that a side lacks."""
+def _idle(modules: dict[str, list[str]], called: dict[str, set[str]], resting: dict[str, list[str]]) -> list[str]:
+    """Return the modules that put out nothing on a side, or that a side lacks."""
     problems = []
     for framework, names in modules.items():
-        parents = {name.rpartition(".")[0] for name in names}
+        # A module that only holds a weight never runs; the weight speaks for it.
+        held = {label.rpartition(".")[0] for label in called[framework] if label not in names}
         other = modules[PORT if framework == REFERENCE else REFERENCE]
         for name in names:
+            if name in resting[framework]:
+                continue
             if name not in other:
                 problems.append(f"{name} (only in {framework})")
-            elif name not in parents and not any(f"{label}.".startswith(f"{name}.") for label in called[framework]):
+            elif name not in called[framework] and name not in held:
                 problems.append(f"{name} (never ran in {framework})")
     return problems
 

@@ -120,7 +120,8 @@ def _print_gaps(verdict: LayersVerdict, console: Console) -> None:
 
 
 def _print_divergence(verdict: LayersVerdict, first: Judgement, console: Console) -> None:
-    _say(console, f"\n[bold]First divergence:[/] module [bold]{escape(first.owner)}[/]  ({escape(first.source)})")
+    place = f"  ({escape(first.source)})" if first.source else ""
+    _say(console, f"\n[bold]First divergence:[/] module [bold]{escape(first.owner)}[/]{place}")
     _say(console, f"  tensor {escape(first.name)} {escape(str(list(first.shape)))}")
     for line in [*first.problems, *([first.worst] if first.worst else [])]:
         _say(console, f"  {escape(line)}")

@@ -1,28 +1,44 @@
 """Traces: every tensor that crossed a module boundary, in the order in which it came to be.
 
 On disk a trace is a folder of safetensors shards and a ``manifest.json`` with names, shapes, dtypes, sources, hashes
-and the environment that made it, so that two frameworks can be recorded apart and compared later.
+and the environment that made it, so that two frameworks can be recorded apart and compared later. It may come from
+anybody: what is not exactly a trace is refused, and nothing outside the folder is touched.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from detr_common.errors import InputError
+from parity import manifest as manifests
+from parity.foreign import Unreadable, opened, shown
+from parity.manifest import AGAIN, FORMAT, Record
+from parity.shards import Form, ShardWriter, bytes_of, places, read_tensor
+
+__all__ = [
+    "FORMAT",
+    "SHARD_BYTES",
+    "Array",
+    "Entry",
+    "Manifest",
+    "TraceWriter",
+    "read_manifest",
+    "read_trace",
+    "trace_hash",
+]
 
 Array = npt.NDArray[Any]
 
-FORMAT = 1
+# No shard is larger, but where a single tensor is.
 SHARD_BYTES = 256 * 2**20
 
 
@@ -70,95 +86,139 @@ class Manifest:
 
 
 class TraceWriter:
-    """Writes a trace as it comes, holding no more than one shard in memory.
+    """Writes a trace as it comes, keeping no tensor in memory.
 
     Args:
         directory: the folder, which must be new or empty.
-        manifest: completed by ``close``.
+        manifest: written by ``close``.
 
     Raises:
-        InputError: the folder holds something already.
+        InputError: the folder holds something already or cannot be made, or the manifest is none that can be read.
     """
 
     def __init__(self, directory: Path, manifest: Manifest) -> None:
-        if directory.exists() and any(directory.iterdir()):
-            raise InputError(f"{directory}: is not empty; name a new folder for the trace, or remove this one")
-        directory.mkdir(parents=True, exist_ok=True)
+        with manifests.refused(directory, "the manifest cannot be written", "name it otherwise"):
+            manifests.check(manifest)
+        with manifests.written(directory):
+            if directory.exists() and any(directory.iterdir()):
+                raise InputError(f"{directory}: is not empty; name a new folder for the trace, or remove this one")
+            directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
         self.manifest = manifest
-        self._shard: dict[str, Array] = {}
+        self._shard: ShardWriter | None = None
         self._shards = 0
-        self._entries: list[dict[str, Any]] = []
+        self._records: dict[str, Record] = {}
 
     def add(self, entry: Entry) -> None:
-        """Add one tensor."""
+        """Add one tensor.
+
+        Raises:
+            InputError: an earlier one has its name, no trace holds such a name, dtype or size, or the disk is full.
+        """
         array = np.asarray(entry.array, order="C")
-        self._entries.append(
-            {
-                "name": entry.name,
-                "owner": entry.owner,
-                "source": entry.source,
-                "caller": entry.caller,
-                "inputs": entry.inputs,
-                "shape": list(array.shape),
-                "dtype": str(array.dtype),
-                "sha256": _sha256(array),
-                "shard": self._shards,
-            }
-        )
-        self._shard[str(len(self._entries) - 1)] = array
-        if sum(a.nbytes for a in self._shard.values()) >= SHARD_BYTES:
-            self._flush()
+        if array.dtype.byteorder == ">":
+            array = array.astype(array.dtype.newbyteorder("<"))
+        key = str(len(self._records))
+        with manifests.refused(self.directory, f"cannot hold {shown(entry.name)}", "leave it out or rename it"):
+            form = Form(str(array.dtype), array.shape)
+            if entry.name in self._records:
+                raise Unreadable("an earlier one has its name")
+            if self._shard and (self._shard.nbytes + form.nbytes > SHARD_BYTES or not self._shard.has_room(key, form)):
+                self._flush()
+            record = Record(
+                name=entry.name,
+                owner=entry.owner,
+                source=entry.source,
+                caller=entry.caller,
+                inputs=entry.inputs,
+                shape=[*form.shape],
+                dtype=form.dtype,
+                sha256=hashlib.sha256(bytes_of(array)).hexdigest(),
+                shard=self._shards,
+            )
+        path = self.directory / _shard_name(self._shards)
+        with manifests.written(path):
+            self._shard = self._shard or ShardWriter(path)
+            self._shard.add(key, form, array)
+        self._records[entry.name] = record
 
     def close(self) -> None:
-        """Write what is left, and last the manifest: a folder without one is not a trace."""
+        """Write what is left, and last the manifest: a folder without one is not a trace.
+
+        Raises:
+            InputError: the disk is full, or there are more entries than a manifest can hold.
+        """
         self._flush()
-        content = {"format": FORMAT, **asdict(self.manifest), "entries": self._entries}
-        (self.directory / "manifest.json").write_text(json.dumps(content, indent=1))
+        manifests.save(self.directory, self.manifest, [*self._records.values()])
 
     def _flush(self) -> None:
-        if self._shard:
-            save_file(self._shard, self.directory / _shard_name(self._shards))
-            self._shard = {}
+        if self._shard is not None:
+            with manifests.written(self._shard.path):
+                self._shard.close()
+            self._shard = None
             self._shards += 1
+
+
+def read_manifest(directory: Path) -> Manifest:
+    """Read what a trace was made of and with.
+
+    Raises:
+        InputError: the folder has no manifest, or one that is not right in every respect.
+    """
+    return manifests.load(directory, Manifest)[0]
+
+
+def trace_hash(directory: Path) -> str:
+    """Return a sha256 of a trace: of names, shapes, dtypes and hashes of its tensors, in order.
+
+    It is what the manifest says; that the tensors are so is found when they are read.
+
+    Raises:
+        InputError: as for ``read_manifest``.
+    """
+    _, records = manifests.load(directory, Manifest)
+    listed = [[record.name, record.shape, record.dtype, record.sha256] for record in records]
+    return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
 
 
 def read_trace(directory: Path) -> tuple[Manifest, Iterator[Entry]]:
     """Open a trace from disk; the tensors are read one by one and their hashes are checked.
 
+    No more than the tensor that is handed on is in memory, whatever the size of the trace.
+
     Raises:
         InputError: the folder is not a complete trace, or (while iterating) a tensor is not what was recorded.
     """
-    path = directory / "manifest.json"
-    try:
-        content = json.loads(path.read_text())
-        if content.pop("format") != FORMAT:
-            raise InputError(f"{path}: written in another format; record the trace again")
-        entries = content.pop("entries")
-        manifest = Manifest(**content)
-    except FileNotFoundError:
-        raise InputError(f"{directory}: not a trace (no manifest.json); record it again") from None
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: damaged ({error}); record the trace again") from None
-    return manifest, _read_entries(directory, entries)
+    manifest, records = manifests.load(directory, Manifest)
+    beyond = directory / _shard_name(records[-1].shard + 1 if records else 0)
+    if beyond.is_symlink() or beyond.exists():
+        raise InputError(f"{beyond}: no entry of the manifest is in it; remove it, or {AGAIN}")
+    return manifest, _read_entries(directory, records)
 
 
-def _read_entries(directory: Path, entries: Iterable[dict[str, Any]]) -> Iterator[Entry]:
-    for index, entry in enumerate(entries):
-        path = directory / _shard_name(int(entry["shard"]))
+def _read_entries(directory: Path, records: list[Record]) -> Iterator[Entry]:
+    for shard, group in itertools.groupby(range(len(records)), lambda index: records[index].shard):
+        path = directory / _shard_name(shard)
+        indices = [*group]
+        current = indices[0]
         try:
-            with safe_open(path, framework="numpy") as shard:
-                array = shard.get_tensor(str(index))
-        except (OSError, SafetensorError) as error:
-            raise InputError(f"{path}: cannot read {entry['name']} ({error}); record the trace again") from None
-        if _sha256(array) != entry["sha256"]:
-            raise InputError(f"{path}: {entry['name']} is not what was recorded (wrong hash); record the trace again")
-        yield Entry(entry["name"], entry["owner"], entry["source"], array, entry["caller"], entry["inputs"])
+            with opened(path) as descriptor:
+                starts = places(descriptor, {str(index): records[index].form for index in indices})
+                for current in indices:
+                    yield _entry(records[current], path, descriptor, starts[str(current)])
+        except (Unreadable, FileNotFoundError) as error:
+            at = int(error.key) if isinstance(error, Unreadable) and error.key else current
+            why = "no such file" if isinstance(error, FileNotFoundError) else error
+            raise InputError(f"{path}: cannot read {records[at].name} ({why}); {AGAIN}") from None
+
+
+def _entry(record: Record, path: Path, descriptor: int, start: int) -> Entry:
+    digest = hashlib.sha256()
+    array = read_tensor(descriptor, start, record.form, digest.update)
+    if digest.hexdigest() != record.sha256:
+        raise InputError(f"{path}: {record.name} is not what was recorded (wrong hash); {AGAIN}")
+    return Entry(record.name, record.owner, record.source, array, record.caller, record.inputs)
 
 
 def _shard_name(index: int) -> str:
     return f"shard-{index:05d}.safetensors"
-
-
-def _sha256(array: Array) -> str:
-    return hashlib.sha256(array.reshape(-1).view(np.uint8).data if array.size else b"").hexdigest()

@@ -67,7 +67,13 @@ def _answer(adapter: Adapter, request: dict[str, Any], arrays: dict[str, Array],
         adapter.build(argparse.Namespace(**request["args"]), weights, request["twin"])
         if request["mutant"]:
             adapter.plant(request["mutant"])
-        send(answers, {"kind": "built", "modules": adapter.modules(), "environment": adapter.environment()})
+        built = {
+            "modules": adapter.modules(),
+            "resting": adapter.resting(),
+            "unused": adapter.unused(),
+            "environment": adapter.environment(),
+        }
+        send(answers, {"kind": "built", **built})
         return
 
     def emit(entry: Any) -> None:

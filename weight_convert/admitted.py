@@ -119,6 +119,8 @@ def _namespace() -> argparse.Namespace:
 def _mapping(kind: type[dict[Any, Any]]) -> Builder:
     def build(*items: Any) -> Any:
         mapping = kind()
+        if kind is Counter and items and not isinstance(items[0], dict):
+            raise CheckpointError("damaged Counter")  # of anything else it would count the members
         pairs = items[0].items() if items and isinstance(items[0], dict) else items[0] if items else ()
         for key, value in pairs:
             members((key,))

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from weight_convert.errors import CheckpointError
+from weight_convert.errors import CheckpointError, printable
 from weight_convert.tree import Array
 
 _WEIGHTS = ("model", "state_dict")
@@ -43,7 +43,7 @@ def state_dict_of(tree: Any) -> dict[str, Array]:
 def beside_weights(tree: Any) -> tuple[str, ...]:
     """The names of all that a whole checkpoint holds beside its weights; none in a bare state dict."""
     key = weights_key(tree)
-    return () if key is None else tuple(str(name) for name in tree if name != key)
+    return () if key is None else tuple(_shown(name) for name in tree if name != key)
 
 
 def describe(tree: Any) -> str:
@@ -64,15 +64,19 @@ def describe(tree: Any) -> str:
         elif _is_optimizer(value):
             parameters = sum(len(group["params"]) for group in value["param_groups"])
             parts.append(
-                f"{name} of {_count(parameters, 'parameter')} in {_count(len(value['param_groups']), 'group')}"
+                f"{_shown(name)} of {_count(parameters, 'parameter')} in {_count(len(value['param_groups']), 'group')}"
             )
         elif isinstance(value, argparse.Namespace):
-            parts.append(f"{name} ({len(vars(value))})")
+            parts.append(f"{_shown(name)} ({len(vars(value))})")
         elif name in _COUNTERS and isinstance(value, (int, float, np.generic)):
             parts.append(f"{name} {value}")
         else:
-            parts.append(str(name))
+            parts.append(_shown(name))
     return ", ".join(parts) or "nothing"
+
+
+def _shown(name: object) -> str:
+    return printable(str(name), 160)
 
 
 def _count(number: int, noun: str) -> str:

@@ -20,7 +20,7 @@ import numpy as np
 from weight_convert import admitted, archive, emit, pth, tensorfile, unpickle
 from weight_convert.atomic import replace
 from weight_convert.contents import state_dict_of
-from weight_convert.errors import CheckpointError, NamedError
+from weight_convert.errors import CheckpointError, NamedError, printable
 from weight_convert.note import Note, read_note
 from weight_convert.source import FileSource
 from weight_convert.tree import Array, NumpyArray, rebuild
@@ -49,9 +49,9 @@ def read(path: str | os.PathLike[str], loader: Loader = "auto") -> Any:
     Args:
         path: ``.pth`` of either of PyTorch's formats, ``.pkl`` as ``jittor.save``, ``pickle.dump`` or `write` made it,
             or ``.safetensors``.
-        loader: for ``.pth``: "torch" is PyTorch's restricted loader (a file with names that it does not admit goes on
-            to ours), "numpy" a reader of our own that needs no PyTorch, "auto" the first where PyTorch is installed,
-            else the second. Both give the same arrays.
+        loader: for ``.pth``: "torch" is PyTorch's restricted loader, "numpy" a reader of our own that needs no PyTorch,
+            "auto" the first where PyTorch is installed, else the second. Both give the same arrays. What the first does
+            not admit, reads wrongly (some of a big-endian machine) or might never end with goes to the second anyway.
 
     Returns:
         dict, OrderedDict, Counter, list, tuple, set and ``argparse.Namespace``, nested, with Python scalars, strings
@@ -82,11 +82,11 @@ def read_content(path: str | os.PathLike[str], loader: Loader = "auto") -> Conte
             return Content(_read_pickle(file, data), ())
         # First by our own reader: no pickle can make it run anything or keep it busy for ever, as it can PyTorch's.
         if kind == "legacy":
-            return _load_pth(path, pth.parse_legacy(file, data), loader, is_zip=False)
+            return _load_pth(path, pth.parse_legacy(file, data), loader)
         members = archive.members(file, data)
         check = archive.Check(members, file)
         try:
-            content = _load_pth(path, pth.parse_zip(members, data), loader, is_zip=True)
+            content = _load_pth(path, pth.parse_zip(members, data), loader)
         except CheckpointError:
             check.finish()  # whatever went wrong, that the file is damaged is what the user has to know
             raise
@@ -186,7 +186,7 @@ def _named(path: Path) -> Iterator[None]:
     except NamedError:
         raise
     except CheckpointError as error:
-        raise NamedError(f"{path}: {error}") from error
+        raise NamedError(f"{path}: {printable(str(error))}") from error
     except OSError as error:
         raise NamedError(f"{path}: {(error.strerror or str(error)).lower()}") from error
 
@@ -211,13 +211,16 @@ def _opened(path: Path) -> Iterator[tuple[BinaryIO, Any]]:
         yield file, b"" if empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
 
 
-def _load_pth(path: Path, parsed: pth.Parsed, loader: Loader, is_zip: bool) -> Content:
+def _load_pth(path: Path, parsed: pth.Parsed, loader: Loader) -> Content:
     changes = parsed.changes()
-    if loader == "torch" or (loader == "auto" and _has_torch()):
+    # By this name PyTorch takes it for another format; of a big-endian machine it leaves some dtypes as they lie; and
+    # what was not looked at may keep it busy for ever.
+    ours = path.name.endswith(".safetensors") or parsed.big_endian or parsed.unchecked
+    if not ours and (loader == "torch" or (loader == "auto" and _has_torch())):
         from weight_convert import tensors
 
         with contextlib.suppress(tensors.UnknownName):
-            return Content(tensors.load(path, is_zip), changes)
+            return Content(tensors.load(path, parsed.records), changes)
         # NumPy's numbers, which training scripts leave among the losses: ours admits them.
     return Content(parsed.arrays(), changes)
 

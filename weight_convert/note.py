@@ -54,6 +54,7 @@ def read_note(data: Any) -> Note:
     """
     if isinstance(data, dict) and data and set(data) <= {_BFLOATS, _NUMPYS}:
         lists = data.get(_BFLOATS, []), data.get(_NUMPYS, [])
-        if all(type(one) is list and all(type(index) is int for index in one) for one in lists):
+        # Sets of numbers that are as large as one likes may take for ever.
+        if all(type(one) is list and all(type(index) is int and 0 <= index < 2**31 for index in one) for one in lists):
             return Note(*map(set, lists))
     raise CheckpointError("holds something unknown behind its pickle; fetch or save it again")

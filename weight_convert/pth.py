@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import tarfile
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,14 +13,17 @@ import numpy as np
 
 from weight_convert import admitted, unpickle
 from weight_convert.archive import Member
-from weight_convert.errors import CheckpointError
+from weight_convert.errors import CheckpointError, printable
 from weight_convert.records import (
     DTYPE_NAMES,
+    MAX_REPEATED,
+    MAX_VIEWS,
     Device,
     Storage,
     Tensor,
     Unheld,
     as_array,
+    check_reach,
     make_table,
     persistent,
     persistent_legacy,
@@ -38,22 +42,31 @@ class Parsed:
 
     tree: Any
     storage_bytes: Callable[[Storage], memoryview]
-    big_endian: bool
+    nbytes: int
+    unchecked: bool  # holds what no array is made of, such as attributes of tensors, and nobody has looked at
+    big_endian: bool = False
+    records: Mapping[str, int] | None = None  # of a zip archive: what it holds, and where
 
     def changes(self) -> tuple[str, ...]:
         """What `arrays` does not keep, a phrase each.
 
         Raises:
-            CheckpointError: there is a tensor that no array can be made of; its place is named.
+            CheckpointError: there is a tensor that no array can be made of, whose place is named; or one that reaches
+                beyond its storage, or more of them than the file is large enough for.
         """
         counts: Counter[str] = Counter()
+        left = MAX_VIEWS * self.nbytes + MAX_REPEATED
 
         def leaf(value: Any, place: str) -> None:
+            nonlocal left
             if isinstance(value, Unheld):
                 raise CheckpointError(f"{place or 'the top'} is {value.what}, which NumPy cannot hold; {value.advice}")
             if isinstance(value, Tensor):
+                left -= check_reach(value, self.storage_bytes(value.storage))
+                if left < 0:
+                    raise CheckpointError("has tensors that are far larger than the file, all together")
                 if value.storage.device != "cpu":
-                    counts[f"tensors of {value.storage.device}, now on the CPU"] += 1
+                    counts[f"tensors of {printable(value.storage.device, 160)}, now on the CPU"] += 1
                 if value.trained:
                     counts["parameters or tensors that require gradients, now plain tensors"] += 1
             elif isinstance(value, (Global, Device)):
@@ -108,7 +121,9 @@ def parse_zip(members: Mapping[str, Member], data: mmap.mmap) -> Parsed:
         order = members[f"{root}byteorder"].of(data)
     if order not in (b"little", b"big"):
         raise CheckpointError(f"has an unknown byte order {order[:20]!r}")
-    tree = unpickle.load(FileSource.of_bytes(members[f"{root}data.pkl"].of(data)), make_table(), persistent)
+    unchecked: list[None] = []
+    table = make_table(lambda: unchecked.append(None))
+    tree = unpickle.load(FileSource.of_bytes(members[f"{root}data.pkl"].of(data)), table, persistent)
     view = memoryview(data)
 
     def storage_bytes(storage: Storage) -> memoryview:
@@ -117,7 +132,8 @@ def parse_zip(members: Mapping[str, Member], data: mmap.mmap) -> Parsed:
             raise CheckpointError(f"lacks the storage {storage.key}; it is damaged")
         return view[where.start : where.start + where.size]
 
-    return Parsed(tree, storage_bytes, order == b"big")
+    records = {name.removeprefix(root): member.start for name, member in members.items()}
+    return Parsed(tree, storage_bytes, len(data), bool(unchecked), order == b"big", records)
 
 
 def parse_legacy(file: BinaryIO, data: mmap.mmap) -> Parsed:
@@ -130,13 +146,16 @@ def parse_legacy(file: BinaryIO, data: mmap.mmap) -> Parsed:
     Raises:
         CheckpointError: damaged, or it holds what reading does not admit.
     """
+    if _is_tar(data[: tarfile.BLOCKSIZE]):
+        raise CheckpointError("is a tar archive too, as which another reader would take it, so not a checkpoint")
     source = FileSource(file, len(data))
     if unpickle.load(source, {}) != LEGACY_MAGIC or unpickle.load(source, {}) != _LEGACY_PROTOCOL:
         raise CheckpointError("is not a PyTorch checkpoint (its magic number)")
-    system = unpickle.load(source, {})
-    little = system.get("little_endian", True) if isinstance(system, dict) else True
+    unpickle.load(source, {})  # of the machine that wrote it; the numbers are little-endian wherever that was
     storages: dict[str, Storage] = {}
-    tree = unpickle.load(source, make_table(), lambda pid: persistent_legacy(pid, storages))
+    unchecked: list[None] = []
+    table = make_table(lambda: unchecked.append(None))
+    tree = unpickle.load(source, table, lambda pid: persistent_legacy(pid, storages))
     keys = unpickle.load(source, {})
     if not isinstance(keys, list):
         raise CheckpointError("is damaged (its list of storages)")
@@ -147,7 +166,7 @@ def parse_legacy(file: BinaryIO, data: mmap.mmap) -> Parsed:
         storage = storages.get(key) if isinstance(key, str) else None
         if storage is None or storage.dtype is None or at + 8 > len(data):
             raise CheckpointError("is damaged or cut off (its list of storages)")
-        count = int.from_bytes(view[at : at + 8], "little" if little else "big")
+        count = int.from_bytes(view[at : at + 8], "little")
         end = at + 8 + count * storage.dtype.itemsize
         if end > len(data):
             raise CheckpointError("is cut off; fetch or save it again")
@@ -159,4 +178,16 @@ def parse_legacy(file: BinaryIO, data: mmap.mmap) -> Parsed:
             raise CheckpointError(f"lacks the storage {storage.key}; it is damaged")
         return where[storage.key][storage.start :]
 
-    return Parsed(tree, storage_bytes, not little)
+    return Parsed(tree, storage_bytes, len(data), bool(unchecked))
+
+
+def _is_tar(head: bytes) -> bool:
+    """Whether a file begins as a tar archive does, which the first versions of PyTorch wrote.
+
+    Its later ones ask this first, and those before 2.6 run what such an archive holds.
+    """
+    try:
+        tarfile.TarInfo.frombuf(head, "utf-8", "surrogateescape")
+    except tarfile.TarError:
+        return False
+    return True

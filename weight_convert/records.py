@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,9 @@ from weight_convert.unpickle import Builder, Global
 DTYPE_NAMES = UNHELD_DTYPES.union(DTYPES)
 # A tensor may repeat its storage (stride 0); beyond this many bytes that is an attack or a mistake.
 MAX_REPEATED = 1 << 28
+# All tensors together may be so many times the file, as views of the same storages, and MAX_REPEATED more.
+MAX_VIEWS = 16
+_MARKS = ("conj", "neg")
 
 
 @dataclass
@@ -67,8 +71,8 @@ class Device:
         self.text = text
 
 
-def as_array(tensor: Tensor, data: memoryview, big_endian: bool) -> Array:
-    """The array of a tensor whose storage is ``data``: a view of it where its dtype can be used as it lies there.
+def check_reach(tensor: Tensor, data: memoryview) -> int:
+    """Check that a tensor lies inside its storage, which is ``data``; return its size in bytes.
 
     Raises:
         CheckpointError: the tensor reaches beyond its storage, or repeats it too often.
@@ -81,6 +85,16 @@ def as_array(tensor: Tensor, data: memoryview, big_endian: bool) -> Array:
             raise CheckpointError("has a tensor that reaches beyond its storage; it is damaged")
         if count * item > max(data.nbytes, MAX_REPEATED):
             raise CheckpointError(f"has a tensor of shape {list(tensor.shape)} far larger than its storage")
+    return count * item
+
+
+def as_array(tensor: Tensor, data: memoryview, big_endian: bool) -> Array:
+    """The array of a tensor whose storage is ``data``: a view of it where its dtype can be used as it lies there.
+
+    Raises:
+        CheckpointError: as `check_reach`.
+    """
+    count, item = check_reach(tensor, data), tensor.dtype.itemsize
     dtype = tensor.dtype.newbyteorder(">") if big_endian else tensor.dtype
     strides = tuple(stride * item for stride in tensor.strides)
     array: Array = np.ndarray(
@@ -138,9 +152,25 @@ def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *rest: Any) -> 
         raise CheckpointError("is damaged (a tensor)")
     if storage.dtype is None:
         raise CheckpointError("has a tensor without a dtype")
-    marks = rest[2] if len(rest) > 2 and isinstance(rest[2], dict) else {}
-    flip, negate, trained = bool(marks.get("conj")), bool(marks.get("neg")), bool(rest and rest[0] is True)
+    _check_rest(*rest[:2])
+    marks = rest[2] if len(rest) > 2 and rest[2] is not None else {}
+    if (
+        len(rest) > 3
+        or not isinstance(marks, dict)
+        or not all(type(name) is str and name in _MARKS and type(mark) is bool for name, mark in marks.items())
+    ):
+        raise CheckpointError("is damaged (a tensor's marks)")
+    flip, negate, trained = bool(marks.get("conj")), bool(marks.get("neg")), bool(rest and rest[0])
     return Tensor(storage, offset, shape, strides, storage.dtype, flip, negate, trained)
+
+
+def _check_rest(trained: Any = False, hooks: Any = None) -> None:
+    """Check what a tensor's numbers do not depend on.
+
+    PyTorch's loader shows a wrong one in its message, which of tuples in tuples takes for ever.
+    """
+    if type(trained) is not bool or not (hooks is None or (isinstance(hooks, dict) and not hooks)):
+        raise CheckpointError("is damaged (a tensor's hooks)")
 
 
 def _tensor_of_dtype(storage: Any, offset: Any, shape: Any, strides: Any, *rest: Any) -> Tensor | Unheld:
@@ -154,13 +184,20 @@ def _tensor_of_dtype(storage: Any, offset: Any, shape: Any, strides: Any, *rest:
     if dtype is None:
         raise CheckpointError("is damaged (a tensor's dtype)")
     typed = Storage(storage.key, dtype, storage.size, storage.device, storage.start)
-    return _tensor(typed, offset, shape, strides, *rest[:1])
+    return _tensor(typed, offset, shape, strides, *rest[:2], *rest[3:])
 
 
-def _parameter(data: Any, *_: Any) -> Any:
+def _parameter(data: Any, trained: Any, hooks: Any) -> Any:
+    if not isinstance(data, (Tensor, Unheld)):
+        raise CheckpointError("is damaged (a parameter)")
+    _check_rest(trained, hooks)
     if isinstance(data, Tensor):
         data.trained = True
     return data
+
+
+def _parameter_with_state(data: Any, trained: Any, hooks: Any, _state: Any) -> Any:
+    return _parameter(data, trained, hooks)
 
 
 def _unheld(what: str, advice: str) -> Builder:
@@ -173,6 +210,8 @@ def _unheld(what: str, advice: str) -> Builder:
 def _subclass(build: Any, kind: Any, arguments: Any, _state: Any) -> Any:
     if not isinstance(build, Global) or not isinstance(kind, Global) or type(arguments) is not tuple:
         raise CheckpointError("is damaged (a tensor)")
+    if build.module != "torch._utils":
+        raise CheckpointError("is damaged (a tensor)")
     return build.build(*arguments)
 
 
@@ -183,7 +222,8 @@ def _size(*sizes: Any) -> tuple[int, ...]:
 
 
 def _device(kind: Any, index: Any = None) -> Device:
-    if type(kind) is not str:
+    # PyTorch keeps a number in a byte, and takes a larger one for another.
+    if type(kind) is not str or not (index is None or (type(index) is int and 0 <= index < 128)):
         raise CheckpointError("is damaged (a device)")
     return Device(kind if index is None else f"{kind}:{index}")
 
@@ -196,16 +236,28 @@ def _storage_type(*_: Any) -> Any:
     raise CheckpointError("is damaged (a storage type is called)")
 
 
-def make_table() -> dict[tuple[str, str], Builder]:
-    """Everything that the pickle of a ``.pth`` may name: what `admitted.TABLE` has, and PyTorch's own."""
+def make_table(unchecked: Callable[[], None]) -> dict[tuple[str, str], Builder]:
+    """Everything that the pickle of a ``.pth`` may name: what `admitted.TABLE` has, and PyTorch's own.
+
+    Args:
+        unchecked: called where something is built whose arguments are not looked at, since no array is made of them.
+    """
+
+    def noted(build: Builder) -> Builder:
+        def build_noted(*arguments: Any) -> Any:
+            unchecked()
+            return build(*arguments)
+
+        return build_noted
+
     table = dict(admitted.TABLE)
     for name in (*STORAGES, *QUANTIZED_STORAGES, "UntypedStorage"):
         table["torch", name] = _storage_type
         table["torch.storage", name] = _storage_type
     for function, (what, advice) in UNHELD.items():
-        table[function] = _unheld(what, advice)
+        table[function] = noted(_unheld(what, advice))
     for argument in UNHELD_ARGUMENTS:
-        table[argument] = _unheld("", "")
+        table[argument] = noted(_unheld("", ""))
     for name in DTYPE_NAMES:
         table["torch", name] = _named
     table["torch", "Tensor"] = table["torch.nn.parameter", "Parameter"] = _named
@@ -213,6 +265,7 @@ def make_table() -> dict[tuple[str, str], Builder]:
     table["torch", "device"] = _device
     table["torch._utils", "_rebuild_tensor_v2"] = table["torch._utils", "_rebuild_tensor"] = _tensor
     table["torch._utils", "_rebuild_tensor_v3"] = _tensor_of_dtype
-    table["torch._utils", "_rebuild_parameter"] = table["torch._utils", "_rebuild_parameter_with_state"] = _parameter
-    table["torch._tensor", "_rebuild_from_type_v2"] = _subclass
+    table["torch._utils", "_rebuild_parameter"] = _parameter
+    table["torch._utils", "_rebuild_parameter_with_state"] = noted(_parameter_with_state)
+    table["torch._tensor", "_rebuild_from_type_v2"] = noted(_subclass)
     return table

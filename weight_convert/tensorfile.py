@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from weight_convert.admitted import BFLOAT16, build_array
-from weight_convert.errors import CheckpointError
+from weight_convert.errors import CheckpointError, printable
 from weight_convert.tree import Array
 from weight_convert.unpickle import FAULTS
 
@@ -40,23 +40,41 @@ def load(data: mmap.mmap) -> tuple[dict[str, Array], tuple[str, ...]]:
     """
     start = 8 + int.from_bytes(data[:8], "little")
     try:
-        header = json.loads(data[8:start])
+        header = json.loads(data[8:start].decode(), object_pairs_hook=_unique)
         metadata = tuple(name for name in header.pop("__metadata__", {}) if name != "format")
         entries = sorted(header.items(), key=lambda entry: entry[1]["data_offsets"])
-        return {name: _entry(name, entry, memoryview(data)[start:]) for name, entry in entries}, metadata
+        body = memoryview(data)[start:]
+        _check_places([entry["data_offsets"] for _, entry in entries], len(body))
+        return {name: _entry(name, entry, body) for name, entry in entries}, metadata
     except CheckpointError:
         raise
     except FAULTS as fault:
         raise CheckpointError(f"is a damaged safetensors file ({type(fault).__name__}: {fault})") from fault
 
 
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise CheckpointError("is a damaged safetensors file (a name is there twice)")
+    return found
+
+
+def _check_places(spans: list[list[int]], size: int) -> None:
+    """Refuse gaps and overlaps, as the format does: a small file could else be a thousand large tensors."""
+    at = 0
+    for begin, end in spans:
+        if type(begin) is not int or type(end) is not int or begin != at or end < begin:
+            raise CheckpointError("is a damaged safetensors file (its tensors do not lie one behind another)")
+        at = end
+    if at != size:
+        raise CheckpointError(f"is cut off, or is not all of it: {at} bytes of tensors expected, {size} there")
+
+
 def _entry(name: str, entry: dict[str, Any], body: memoryview) -> Array:
     begin, end = entry["data_offsets"]
     dtype = DTYPES.get(entry["dtype"])
     if dtype is None:
-        raise CheckpointError(f"{name} has dtype {entry['dtype']}, which NumPy cannot hold")
-    if not 0 <= begin <= end <= len(body):
-        raise CheckpointError(f"{name} reaches beyond the end: the file is cut off; fetch it again")
+        raise CheckpointError(f"{name} has dtype {printable(str(entry['dtype']), 200)}, which NumPy cannot hold")
     return build_array(body[begin:end], dtype, tuple(entry["shape"]), False)
 
 

@@ -8,6 +8,7 @@ import os
 import pickle
 import warnings
 from collections import OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,12 @@ def warm_up() -> None:
     torch.load(buffer, weights_only=True)
 
 
-def load(path: Path, is_zip: bool) -> Any:
+def load(path: Path, records: Mapping[str, int] | None) -> Any:
     """Read a ``.pth`` file with PyTorch's restricted loader; arrays of the zip format are mapped from the file.
+
+    Args:
+        path: the file.
+        records: what our own reader found in a zip archive, and where; None for the legacy format.
 
     Raises:
         UnknownName: PyTorch refuses it because of a class or function in it.
@@ -45,17 +50,36 @@ def load(path: Path, is_zip: bool) -> Any:
     import torch
 
     try:
+        if records is not None and _records(path) != records:
+            raise CheckpointError(
+                "is a zip archive that PyTorch would read otherwise, so none of its own; save it again"
+            )
         with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
             warnings.simplefilter(
                 "ignore", UserWarning
             )  # of old pickle protocols: they are read or refused all the same
-            tree = torch.load(os.fspath(path), map_location="cpu", weights_only=True, mmap=is_zip)
+            tree = torch.load(os.fspath(path), map_location="cpu", weights_only=True, mmap=records is not None)
+    except CheckpointError:
+        raise
     except (pickle.UnpicklingError, RuntimeError, AssertionError, EOFError, OSError, LookupError, *FAULTS) as fault:
         text = " ".join(str(fault).split())
         if isinstance(fault, pickle.UnpicklingError) and "GLOBAL" in text:
             raise UnknownName(f"PyTorch's restricted loader refuses it: {_first_sentence(text)}") from fault
         raise CheckpointError(f"PyTorch's restricted loader refuses it: {_first_sentence(text)}") from fault
     return rebuild(tree, _to_numpy)
+
+
+def _records(path: Path) -> dict[str, int]:
+    """What PyTorch's own reader of zip archives finds, and where.
+
+    It goes about headers and names otherwise than Python's does: whoever knows that could make one archive of two, and
+    only a pickle that our own reader has been through is known to end.
+    """
+    import torch
+
+    reader = torch._C.PyTorchFileReader(os.fspath(path))
+    names = [name for name in reader.get_all_records() if name and not name.endswith("/")]
+    return {name: reader.get_record_offset(name) for name in names}
 
 
 def _first_sentence(text: str) -> str:

@@ -17,6 +17,8 @@ Array = npt.NDArray[Any]
 MAX_DEPTH = 200
 # Entries, each counted as often as it is reached: a file of a kilobyte may refer to one list a billion times.
 MAX_ENTRIES = 20_000_000
+MAX_KEY_PARTS = 16
+_MAX_PLACE = 400
 SCALARS = (str, bytes, bool, int, float, complex, type(None))
 
 
@@ -117,18 +119,30 @@ class _Rebuilder:
 
 
 def check_key(key: object, place: str) -> None:
-    """Refuse a dictionary key that is not a string, bytes, a number, None or a tuple of those.
+    """Refuse a dictionary key that is not a string, bytes, a number, None or a short tuple of those.
 
-    Tuples of tuples are refused: hashing one that refers to another twice, sixty times over, would never end.
+    Tuples of tuples are refused: hashing one that refers to another twice, sixty times over, would never end. So would
+    hashing a long one that is the key of many dictionaries.
     """
     parts = key if type(key) is tuple else (key,)
+    if len(parts) > MAX_KEY_PARTS:
+        raise CheckpointError(
+            f"{place or 'the top'} has a tuple of {len(parts)} values as a key; use strings or numbers"
+        )
     if not all(isinstance(part, SCALARS) and not isinstance(part, np.generic) for part in parts):
         raise CheckpointError(f"{place or 'the top'} has a key of type {type(key).__name__}; use strings or numbers")
 
 
 def join(place: str, key: object) -> str:
-    """The place of a child, such as ``optimizer/state/0``."""
-    return f"{place}/{key}" if place else str(key)
+    """The place of a child, such as ``optimizer/state/0``.
+
+    Of a very long one the end: keys may be of any length, and every value in a tree has a place.
+    """
+    text = key[:_MAX_PLACE] if isinstance(key, (str, bytes)) else key
+    if isinstance(key, tuple):
+        text = tuple(part[:_MAX_PLACE] if isinstance(part, (str, bytes)) else part for part in key)
+    joined = f"{place}/{text!s}" if place else str(text)
+    return joined if len(joined) <= _MAX_PLACE else f"...{joined[3 - _MAX_PLACE :]}"
 
 
 def arrays(tree: object, place: str = "") -> Iterator[tuple[str, Array]]:

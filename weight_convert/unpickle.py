@@ -13,7 +13,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from weight_convert.errors import CheckpointError
+from weight_convert.budget import Budget
+from weight_convert.errors import CheckpointError, printable
 from weight_convert.tree import check_key
 
 Builder = Callable[..., Any]
@@ -37,6 +38,9 @@ class Source(Protocol):
 
     def bulk(self, size: int) -> Any:
         """Exactly ``size`` bytes as a buffer that arrays may be made of without copying."""
+
+    def tell(self) -> int:
+        """How many bytes were taken."""
 
 
 class Global:
@@ -96,6 +100,7 @@ class _Machine:
         self.persistent = persistent
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
+        self.budget = Budget(source.tell)
 
     def run(self) -> Any:
         while True:
@@ -142,8 +147,8 @@ class _Machine:
         build = self.table.get((module, name))
         if build is None:
             raise CheckpointError(
-                f"asks for {_printable(f'{module}.{name}')}, which reading does not admit: only arrays, containers, "
-                "numbers, strings and argparse.Namespace are. Save again without it"
+                f"asks for {printable(f'{module}.{name}', 100)}, which reading does not admit: only arrays, "
+                "containers, numbers, strings and argparse.Namespace are. Save again without it"
             )
         self.push(Global(module, name, build))
 
@@ -157,10 +162,12 @@ class _Machine:
         arguments, callee = self.pop(), self.pop()
         if not isinstance(callee, Global) or type(arguments) is not tuple:
             raise CheckpointError("damaged pickle (a call of something that cannot be called)")
+        self.budget.call(arguments)
         self.push(callee.build(*arguments))
 
     def build(self) -> None:
         state, target = self.pop(), self.stack[-1]
+        self.budget.call(state)
         if isinstance(target, argparse.Namespace):
             if not isinstance(state, dict) or not all(type(key) is str for key in state):
                 raise CheckpointError("damaged pickle (the state of a Namespace)")
@@ -190,6 +197,7 @@ class _Machine:
         target = self.top(dict)
         if len(pairs) % 2:
             raise CheckpointError("damaged pickle (a key without a value)")
+        self.budget.keys(pairs[::2])
         for key, value in zip(pairs[::2], pairs[1::2], strict=True):
             check_key(key, "a dictionary")
             target[key] = value
@@ -203,13 +211,6 @@ class _Machine:
         number = self.number("<B")
         if number > 5:
             raise CheckpointError(f"pickle protocol {number}, newer than 5")
-
-
-def _printable(name: str) -> str:
-    """A name for a message: short, and without characters that a terminal would act on."""
-    text = name.encode("ascii", "backslashreplace").decode()
-    text = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
-    return text if len(text) <= 100 else f"{text[:100]}..."
 
 
 def _make_steps() -> dict[bytes, Callable[[_Machine], None]]:
@@ -253,7 +254,7 @@ def _make_steps() -> dict[bytes, Callable[[_Machine], None]]:
         b"u": lambda s: s.items(s.to_mark()),
         b"\x8f": lambda s: s.push(set()),
         b"\x90": lambda s: _update(s, s.to_mark()),
-        b"\x91": lambda s: s.push(frozenset(members(s.to_mark()))),
+        b"\x91": _frozenset,
         b"h": lambda s: s.push(s.memo[s.number("<B")]),
         b"j": lambda s: s.push(s.memo[s.number("<I")]),
         b"q": lambda s: s.remember(s.number("<B")),
@@ -284,7 +285,14 @@ def _append(machine: _Machine, values: list[Any]) -> None:
 
 
 def _update(machine: _Machine, values: list[Any]) -> None:
+    machine.budget.keys(values)
     machine.top(set).update(members(values))
+
+
+def _frozenset(machine: _Machine) -> None:
+    values = machine.to_mark()
+    machine.budget.keys(values)
+    machine.push(frozenset(members(values)))
 
 
 _STEPS = _make_steps()

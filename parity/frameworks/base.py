@@ -165,6 +165,12 @@ class Adapter(Protocol):
     def modules(self) -> list[str]:
         """Return the names of all modules, the criterion's and post-processing included."""
 
+    def unused(self) -> list[str]:
+        """Return the rules of renaming, and paths to ignore, that fitted nothing in the model."""
+
+    def resting(self) -> list[str]:
+        """Return those that need not run, since they only hold others."""
+
     def plant(self, mutant: str) -> None:
         """Plant a known fault in the model (``parity.mutants``)."""
 

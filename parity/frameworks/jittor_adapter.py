@@ -34,7 +34,7 @@ from parity.frameworks.base import (
     photograph_sizes,
 )
 from parity.frameworks.jittor_operations import noting
-from parity.frameworks.jittor_training import HELD_BYTES, JittorTraining, drawing, emitting
+from parity.frameworks.jittor_training import HELD_BYTES, HOLDERS, JittorTraining, drawing, emitting
 from parity.frameworks.weights import write_weights
 from parity.mutants.port import plant, unplant
 from parity.recording.operations import Operations
@@ -71,6 +71,15 @@ class JittorAdapter:
     def modules(self) -> list[str]:
         """Return the names of all modules, post-processing included."""
         return [name for name, _ in self._named_modules()]
+
+    def unused(self) -> list[str]:
+        """Return nothing: detectors have their names."""
+        return []
+
+    def resting(self) -> list[str]:
+        """Return those that only hold others; beside a mask head the detector is used in parts."""
+        held = [name for name, module in self._named_modules() if type(module) in HOLDERS]
+        return [*held, "detr"] if self.args.masks else held
 
     def plant(self, mutant: str) -> None:
         """Plant a known fault in the model."""

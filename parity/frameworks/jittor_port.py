@@ -21,7 +21,7 @@ from parity.frameworks.base import Array, EmitEntry
 from parity.frameworks.jittor_float64 import float64_numbers
 from parity.frameworks.jittor_operations import noting
 from parity.frameworks.jittor_port_training import JittorPortTraining
-from parity.frameworks.jittor_training import HELD_BYTES, emitting
+from parity.frameworks.jittor_training import HELD_BYTES, HOLDERS, emitting
 from parity.frameworks.port import Names, check_device, flatten
 from parity.frameworks.weights import read_weights, write_weights
 from parity.port.feed import put_together
@@ -89,6 +89,14 @@ class JittorPort:
     def modules(self) -> list[str]:
         """Return the names of the modules that are looked at."""
         return [name for name, _ in self.training.named]
+
+    def unused(self) -> list[str]:
+        """Return the rules of renaming, and paths to ignore, that fitted nothing in the model."""
+        return self.names.unused
+
+    def resting(self) -> list[str]:
+        """Return those that only hold others."""
+        return [name for name, module in self.training.named if type(module) in HOLDERS]
 
     def plant(self, mutant: str) -> None:
         """Refuse: faults are planted in detectors."""

@@ -26,6 +26,9 @@ from parity.trace import Entry
 
 Named = list[tuple[str, nn.Module]]
 
+# What need not run itself, since it may only hold others. A list of modules is a Sequential in Jittor.
+HOLDERS = (nn.Sequential, nn.ModuleList, nn.ParameterList)
+
 # Modules that choose: where rounding alone moves a choice, a gradient jumps.
 CHOOSING = (nn.ReLU, nn.Pool, HungarianMatcher, Dropout, Absolute, Minimum, Maximum, Clamp)
 

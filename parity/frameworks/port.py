@@ -13,7 +13,7 @@ from detr_common.errors import InputError
 from parity.capture import ROOT
 from parity.choices import Choices
 from parity.frameworks.base import CRITERION, Array, EmitEntry
-from parity.port.names import Renames, matches
+from parity.port.names import Renames, is_ignored
 from parity.trace import Entry
 
 Named = list[tuple[str, Any]]
@@ -40,6 +40,11 @@ class Names:
         self._containers = containers
         self.ignored: set[str] = set()
 
+    @property
+    def unused(self) -> list[str]:
+        """Rules of renaming that fitted no module and no weight, and paths to ignore that fitted no module."""
+        return [*self.rename.unused, *(path for path in self._ignore if path not in self.ignored)]
+
     def modules(self, named: Iterable[tuple[str, Any]]) -> Named:
         """Return the modules that are looked at, the outermost first."""
         kept: Named = []
@@ -50,7 +55,7 @@ class Names:
             if self._is_own(module) and not isinstance(module, self._containers):
                 closed.append(name)
             label = self.rename(name) if name else ROOT
-            fitting = [pattern for pattern in self._ignore if name and matches(pattern, label)]
+            fitting = [pattern for pattern in self._ignore if name and is_ignored(pattern, label)]
             self.ignored.update(fitting)
             if not fitting:
                 kept.append((label, module))

@@ -33,7 +33,7 @@ from parity.frameworks.base import (
     photograph_sizes,
 )
 from parity.frameworks.torch_operations import noting
-from parity.frameworks.torch_training import TorchTraining, capturing, drawing, to_numpy
+from parity.frameworks.torch_training import HOLDERS, TorchTraining, capturing, drawing, to_numpy
 from parity.frameworks.weights import write_weights
 from parity.recording.operations import Operations
 from parity.trace import Entry
@@ -70,6 +70,15 @@ class TorchAdapter:
     def modules(self) -> list[str]:
         """Return the names of all modules, post-processing included."""
         return [name for name, _ in self._named_modules()]
+
+    def unused(self) -> list[str]:
+        """Return nothing: detectors have their names."""
+        return []
+
+    def resting(self) -> list[str]:
+        """Return those that only hold others; beside a mask head the detector is used in parts."""
+        held = [name for name, module in self._named_modules() if type(module) in HOLDERS]
+        return [*held, "detr"] if self.args.masks else held
 
     def plant(self, mutant: str) -> None:
         """Refuse: faults are planted in the port, not in the reference."""

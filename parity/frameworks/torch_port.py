@@ -19,7 +19,7 @@ from parity.frameworks.port import Names, check_device, flatten
 from parity.frameworks.torch_adapter import full_precision, move_by_one_ulp
 from parity.frameworks.torch_operations import noting
 from parity.frameworks.torch_port_training import TorchPortTraining
-from parity.frameworks.torch_training import capturing, to_numpy
+from parity.frameworks.torch_training import HOLDERS, capturing, to_numpy
 from parity.frameworks.weights import read_weights, write_weights
 from parity.port.feed import put_together
 from parity.recording.operations import Operations
@@ -91,6 +91,14 @@ class TorchPort:
     def modules(self) -> list[str]:
         """Return the names of the modules that are looked at."""
         return [name for name, _ in self.training.named]
+
+    def unused(self) -> list[str]:
+        """Return the rules of renaming, and paths to ignore, that fitted nothing in the model."""
+        return self.names.unused
+
+    def resting(self) -> list[str]:
+        """Return those that only hold others."""
+        return [name for name, module in self.training.named if type(module) in HOLDERS]
 
     def plant(self, mutant: str) -> None:
         """Refuse: faults are planted in detectors."""

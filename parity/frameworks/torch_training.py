@@ -25,6 +25,9 @@ from parity.trace import Entry
 
 Named = list[tuple[str, nn.Module]]
 
+# What never runs itself, and only holds others.
+HOLDERS = (nn.ModuleList, nn.ModuleDict)
+
 # Modules that choose: where rounding alone moves a choice, a gradient jumps.
 CHOOSING = (nn.ReLU, nn.MaxPool2d, HungarianMatcher, nn.Dropout, Absolute, Minimum, Maximum, Clamp)
 

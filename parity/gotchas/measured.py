@@ -38,6 +38,8 @@ def brief(outcome: Outcome) -> str:
     """Describe an outcome in one short line."""
     if outcome.kind == "died":
         return f"the process ends ({outcome.detail})"
+    if outcome.kind == "hung":
+        return f"hangs ({outcome.detail})"
     if outcome.kind == "raised":
         return f"raises {outcome.exception}"
     text = _text(outcome.value)

@@ -14,9 +14,9 @@ class Outcome:
     """What became of a line.
 
     Attributes:
-        kind: ``value``, ``raised`` or ``died``.
+        kind: ``value``, ``raised``, ``died`` or ``hung``.
         value: numbers, strings, None, lists and ``{"shape", "values"}`` of arrays.
-        detail: the exception and its message, or how the process ended.
+        detail: the exception and its message, or how the process ended or was stopped.
     """
 
     kind: str

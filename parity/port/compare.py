@@ -19,7 +19,7 @@ from parity.ladder import LadderJob, climb
 from parity.layers import LayersSession
 from parity.port.job import REFERENCE_RUN, PortJob, Progress
 from parity.port.live import LocalWorker
-from parity.port.names import WeightsVerdict, matches
+from parity.port.names import WeightsVerdict
 from parity.port.port import Port, as_path
 from parity.port.verdict import PortVerdict
 from parity.rungs import PORT, REFERENCE, RUNS, Run
@@ -142,7 +142,7 @@ def match_weights(job: PortJob, workers: Mapping[Run, Worker], folder: Path) -> 
     run = (PORT, theirs_run[1])
     theirs = exported(replace(job, weights=None), theirs_run, workers[theirs_run], folder / WEIGHTS)
     own = exported(replace(job, weights=None), run, workers[run], folder / "own.safetensors")
-    verdict = matched(theirs, own, job, workers[run].modules)
+    verdict = matched(theirs, own, job, unused_of(job, workers[theirs_run], workers[run]))
     if not verdict:
         return verdict
     back = exported(replace(job, weights=folder / WEIGHTS), run, workers[run], folder / "back.safetensors")
@@ -158,8 +158,15 @@ def exported(job: PortJob, run: Run, worker: Worker, path: Path) -> dict[str, Ar
     return read_weights(path)
 
 
+def unused_of(job: PortJob, *workers: Worker) -> list[str]:
+    """Return the rules that fitted nothing in the port, whose worker comes last, and the paths that fitted nowhere."""
+    port = workers[-1].unused
+    rules = [rule for rule in job.renames if rule in port]
+    return rules + [path for path in job.ignore if all(path in worker.unused for worker in workers)]
+
+
 def matched(
-    theirs: Mapping[str, Array], own: Mapping[str, Array], job: PortJob, modules: Sequence[str]
+    theirs: Mapping[str, Array], own: Mapping[str, Array], job: PortJob, unused: Sequence[str]
 ) -> WeightsVerdict:
     """Tell which weights of the reference and of the port belong together.
 
@@ -167,16 +174,15 @@ def matched(
         theirs: weights of the reference.
         own: those of the port, by the reference's names.
         job: with the rules of renaming.
-        modules: names of the port's modules, likewise renamed.
+        unused: rules and paths that fitted nothing (``unused_of``).
     """
     both = [name for name in theirs if name in own]
-    names = [*own, *modules]
     return WeightsVerdict(
         matched=sum(theirs[name].shape == own[name].shape for name in both),
         missing=[name for name in theirs if name not in own],
         unexpected=[name for name in own if name not in theirs],
         shapes=[(name, theirs[name].shape, own[name].shape) for name in both if theirs[name].shape != own[name].shape],
-        unused=[rule for rule, path in job.renames.items() if not any(matches(path, name) for name in names)],
+        unused=list(unused),
         settings={"renames": dict(job.renames), "ignored": list(job.ignore)},
     )
 

@@ -69,7 +69,7 @@ class PortJob:
         feed: what both are run on.
         weights: file that the reference's weights were written to; None before.
         renames: paths of the reference by paths of the port (``parity.port.names.Renames``).
-        ignore: paths of modules, by the reference's names, that are not looked at on either side.
+        ignore: paths of modules, by the reference's names, that are not looked at on either side (``Port``).
         clip: norm to which gradients are clipped in the steps.
         drop_every: steps of the schedule after which the learning rate falls; 0 for none.
         rate_: learning rate, where it is known.

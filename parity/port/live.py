@@ -36,6 +36,8 @@ class LocalWorker(Worker):
             self._adapter = load_adapter(framework, "port")
         self.environment = self._adapter.environment()
         self.modules: list[str] = []
+        self.resting: list[str] = []
+        self.unused: list[str] = []
 
     def build(self, args: Any, weights: Path | None, mutant: str = "", twin: int = 0) -> None:
         """Build a copy of the module, unless that is the one that stands."""
@@ -47,7 +49,8 @@ class LocalWorker(Worker):
         args.builder = _copied(args.builder)
         with _undisturbed():
             self._adapter.build(args, weights, twin)
-        self.modules = self._adapter.modules()
+        self.modules, self.resting = self._adapter.modules(), self._adapter.resting()
+        self.unused = self._adapter.unused()
 
     def wait_built(self) -> None:
         """Return at once: ``build`` has built it."""

@@ -79,6 +79,13 @@ def matches(pattern: str, name: str) -> bool:
     return _fit(pattern.split("."), name.split(".")) is not None
 
 
+def is_ignored(pattern: str, name: str) -> bool:
+    """Whether a module's path is one that may have ``*`` for a part, and ``**`` at the end for all that lies below."""
+    if pattern.endswith(".**"):
+        return matches(pattern[:-3], name) and len(name.split(".")) >= len(pattern.split("."))
+    return matches(pattern, name) and len(name.split(".")) == len(pattern.split("."))
+
+
 @dataclass(frozen=True)
 class WeightsVerdict:
     """The verdict of the weights rung: each weight of the reference has one of the port, of its shape.
@@ -88,7 +95,7 @@ class WeightsVerdict:
         missing: weights of the reference that the port lacks.
         unexpected: weights of the port that the reference lacks, by the reference's names where a rule renames them.
         shapes: name, shape in the reference and in the port, where they differ.
-        unused: rules of ``renames`` that fitted nothing.
+        unused: rules of ``renames`` and paths of ``ignore`` that fitted nothing.
         differing: weights that were not bitwise the same when read back from the port.
         settings: what was run.
         rung: its name.
@@ -126,7 +133,7 @@ class WeightsVerdict:
             hint = f"; is it {near[0]}? then renames={{{near[0]!r}: {name!r}}}" if near else ""
             lines.append(f"only PyTorch has {name}{hint}")
         lines += [f"only Jittor has {name}" for name in self.unexpected]
-        lines += [f"renames: {path!r} fits no module or weight of the port" for path in self.unused]
+        lines += [f"renames or ignore: {path!r} fits nothing; take it out or mend it" for path in self.unused]
         lines += [f"{name} is not the same when read back from the port" for name in self.differing]
         return lines or (["there is no weight to compare"] if not self.matched else [])
 

@@ -35,8 +35,9 @@ class Port:
             optimizer and a schedule.
         options: keyword arguments of the builders, or a pair.
         renames: paths of the reference by paths of the port, where they differ (``parity.port.names.Renames``).
-        ignore: paths of modules, by the reference's names and with ``*`` for one part, that are looked at on neither
-            side. They are told of in the verdict.
+        ignore: paths of modules, by the reference's names, that are looked at on neither side, and told of in the
+            verdict; ``*`` stands for one part, and ``**`` at the end for all that lies below. Modules of which only
+            parts are called, and which so never run, need it.
         forced: steps with the same drawn gradients in both.
         free: steps in which each trains on its own.
         more: further inputs and targets for the steps, taken in turn.

@@ -14,7 +14,7 @@ from parity.client import Worker
 from parity.frameworks.base import Batch
 from parity.frameworks.weights import read_weights
 from parity.layers import LayersJob
-from parity.port.compare import exported, matched
+from parity.port.compare import exported, matched, unused_of
 from parity.port.port import Port
 from parity.recording.layout import WEIGHTS, Recording
 from parity.recording.record import RECORDED, RecordJob, record
@@ -63,9 +63,9 @@ def record_port(
         run = (framework, "float32")
         with start_port(run) as worker:
             own = exported(replace(job, weights=None), run, worker, scratch / (WEIGHTS if follow is None else "own"))
-            modules = worker.modules
+            unused = unused_of(job, worker)
         if follow is not None:
-            verdict = matched(read_weights(weights), own, job, modules)
+            verdict = matched(read_weights(weights), own, job, [one for one in unused if one in job.renames])
             if not verdict:
                 raise InputError("the weights do not match:\n" + "\n".join(f"  {one}" for one in verdict.problems()))
         recorded = RecordJob(

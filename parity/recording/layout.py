@@ -39,6 +39,7 @@ class Recording:
         settings: what was run, for the reader.
         environment: versions and flags.
         modules: names of all modules.
+        resting: those that need not run, since they only hold others.
         follows: identity of the reference's recording whose choices were followed; empty for the reference.
         traces: hash of each trace, by its folder.
         failures: traceback of each pass that raised, by the folder of its trace.
@@ -53,6 +54,7 @@ class Recording:
     settings: dict[str, Any]
     environment: dict[str, str]
     modules: list[str]
+    resting: list[str] = field(default_factory=list)
     follows: str = ""
     traces: dict[str, str] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
@@ -98,7 +100,8 @@ def read_recording(folder: Path) -> Recording:
 def _check(recording: Recording, path: Path) -> None:
     kinds = {
         "framework": str, "follows": str, "same": dict, "weights": dict, "rates": list, "settings": dict,
-        "environment": dict, "modules": list, "traces": dict, "failures": dict, "own": dict, "rules": dict,
+        "environment": dict, "modules": list, "resting": list, "traces": dict, "failures": dict, "own": dict,
+        "rules": dict,
     }  # fmt: skip
     for name, kind in kinds.items():
         if type(getattr(recording, name)) is not kind:

@@ -21,6 +21,7 @@ from parity.steps import SECOND_TWIN
 from parity.trace import Array, Manifest, TraceWriter, trace_hash
 from parity.training import Progress
 
+_OF_STEPS = ("forced", "free")
 RECORDED = ("layers", "losses", "gradients", "steps")
 
 
@@ -95,6 +96,7 @@ def record(
         settings=recorder.settings,
         environment=recorder.environment,
         modules=recorder.modules,
+        resting=recorder.resting,
         follows="" if reference is None else reference.identity,
         traces={name: trace_hash(out / name) for name in recorder.traces},
         failures=recorder.failures,
@@ -127,7 +129,12 @@ def check_follows(reference: Recording, same: Mapping[str, Any], folder: Path | 
     """
     if reference.framework != REFERENCE or reference.follows:
         raise InputError(f"{folder}: is a recording of {reference.framework}; the port follows one of PyTorch")
-    other = [key for key, value in same.items() if reference.same.get(key) != value]
+    # Fewer rungs can be recorded, to look for one place; a comparison then refuses.
+    fewer = set(same["rungs"]) < set(reference.same["rungs"])
+    needed = [
+        key for key in same if not fewer or key not in ("rungs", *(() if "steps" in same["rungs"] else _OF_STEPS))
+    ]
+    other = [key for key in needed if reference.same.get(key) != same[key]]
     if other:
         raise InputError(
             f"{folder}: was recorded with other {', '.join(other)}; record the reference again, or the same"
@@ -146,6 +153,7 @@ class _Recorder:
         self.failures: dict[str, str] = {}
         self.environment: dict[str, str] = {}
         self.modules: list[str] = []
+        self.resting: list[str] = []
         self.settings: dict[str, Any] = {}
         self.weights: dict[str, Array] = {}
         self._count = 0
@@ -156,7 +164,7 @@ class _Recorder:
         job.model.build(run, worker)
         worker.wait_built()
         if not self.modules:
-            self.modules, self.environment = worker.modules, worker.environment
+            self.modules, self.resting, self.environment = worker.modules, worker.resting, worker.environment
             self.settings = job.model.settings({(run[0], "float64"): worker})
         # As the models of float32 hold them, before a twin moves them.
         if run[1] == "float32":

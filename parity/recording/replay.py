@@ -138,6 +138,7 @@ class RecordedWorker(Worker):
         self._folder = folder
         self._recording = recording
         self.modules = recording.modules
+        self.resting = recording.resting
         self.environment = recording.environment
         self.results: dict[str, Array] = {}
         self.failure = ""

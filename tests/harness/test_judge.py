@@ -24,12 +24,15 @@ VALUES = {name: RNG.standard_normal((4, 5)) for name in ("a", "b", "c")}
 
 def verdict_of(judge: Judge, modules: Collection[str] = ()) -> LayersVerdict:
     """Return the verdict on what a judge was given, of models with the same modules."""
-    workers: Any = {r: SimpleNamespace(modules=modules, failure="", label=" ".join(r)) for r in RUNS}
+    workers: Any = {r: SimpleNamespace(modules=modules, resting=[], failure="", label=" ".join(r)) for r in RUNS}
     return judge.verdict(workers, {})
 
 
 def run(
-    changes: dict[tuple[str, str, str], Any] | None = None, modules: Any = None, failure: str = ""
+    changes: dict[tuple[str, str, str], Any] | None = None,
+    modules: Any = None,
+    failure: str = "",
+    resting: tuple[str, ...] = (),
 ) -> LayersVerdict:
     """Judge modules a, b, c of a chain; ``changes`` replaces entries by (framework, dtype, name); None drops one."""
     judge = Judge(rungs.layers(Exact64(), Calibrated32()))
@@ -50,7 +53,9 @@ def run(
             if change is not None:
                 judge.take((framework, dtype), change)
     names = modules or {PORT: ["a", "b", "c"], REFERENCE: ["a", "b", "c"]}
-    workers: Any = {r: SimpleNamespace(modules=names[r[0]], failure="", label=" ".join(r)) for r in RUNS}
+    workers: Any = {
+        r: SimpleNamespace(modules=names[r[0]], resting=resting, failure="", label=" ".join(r)) for r in RUNS
+    }
     workers[PORT, "float64"].failure = failure
     return judge.verdict(workers, {})
 
@@ -131,9 +136,12 @@ def test_modules_that_never_ran_or_that_one_side_lacks_fail() -> None:
     assert not run(modules=one) and "d (only in torch)" in run(modules=one).idle
 
 
-def test_a_container_of_modules_that_ran_may_rest() -> None:
+def test_a_list_of_modules_may_rest_and_any_other_parent_may_not() -> None:
     names = {framework: ["a", "b", "c", "layers", "layers.a"] for framework in (PORT, REFERENCE)}
-    assert "layers (never ran in torch)" not in run(modules=names).idle
+    assert "layers (never ran in torch)" in run(modules=names).idle
+    assert "layers (never ran in torch)" not in run(modules=names, resting=("layers",)).idle
+    one = {PORT: ["a", "b", "c", "layers"], REFERENCE: ["a", "b", "c"]}
+    assert run(modules=one, resting=("layers",))
 
 
 def test_a_model_that_raised_fails_though_all_tensors_agree() -> None:

@@ -25,8 +25,6 @@ def describe(port: str = "docs/examples/unet/unet_jittor.py") -> Port:
         loss=("docs/examples/unet/unet_torch.py:loss", f"{port}:loss"),
         optimizer=Optimizer("AdamW", lr=1e-3, weight_decay=0.05),
         renames=RENAMES,
-        # The lists of the port have no counterpart.
-        ignore=["down", "up"],
     )
 
 

@@ -1,0 +1,147 @@
+"""Names that are matched, inputs that are taken apart, and what is refused before anything runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from detr_common.errors import InputError
+from parity import Optimizer, Port, compare_models
+from parity.port.compare import matched
+from parity.port.feed import ModelFeed, put_together
+from parity.port.job import PortJob, Side
+from parity.port.names import Renames, WeightsVerdict, is_ignored
+
+VIT = "docs/examples/vit/vit_torch.py:build", "docs/examples/vit/vit_jittor.py:build"
+
+
+@pytest.mark.parametrize(
+    ("rules", "name", "renamed"),
+    [
+        ({}, "a.b.weight", "a.b.weight"),
+        ({"a": "x"}, "a.b.weight", "x.b.weight"),
+        ({"a": "x"}, "ab.weight", "ab.weight"),
+        ({"a": "x", "a.b": "y"}, "a.b.weight", "y.weight"),
+        ({"layers.*.ffn": "blocks.*.mlp"}, "layers.11.ffn.fc1.bias", "blocks.11.mlp.fc1.bias"),
+        ({"layers": "blocks", "layers.*.ffn": "blocks.*.mlp"}, "layers.3.norm", "blocks.3.norm"),
+        ({"*.a": "*.b", "x.a": "y"}, "x.a.w", "y.w"),
+        ({"up.0": "dec2", "up.1": "dec1"}, "up.1.conv.weight", "dec1.conv.weight"),
+    ],
+)
+def test_the_rule_with_most_parts_renames_what_lies_below(rules: dict[str, str], name: str, renamed: str) -> None:
+    assert Renames(rules)(name) == renamed
+
+
+def test_two_names_that_become_one_are_refused() -> None:
+    with pytest.raises(InputError, match=r"a\.weight and b\.weight of the port both become b\.weight"):
+        Renames({"a": "b"}).check(["a.weight", "b.weight"])
+
+
+@pytest.mark.parametrize("rules", [{"a.": "b"}, {"": "b"}, {"a": "b..c"}, {"a": "*.b"}])
+def test_rules_that_make_no_sense_are_refused(rules: dict[str, str]) -> None:
+    with pytest.raises(InputError, match="renames"):
+        Renames(rules)
+
+
+def test_what_is_ignored_is_a_module_or_all_below_it() -> None:
+    assert is_ignored("a.*", "a.b")
+    assert not is_ignored("a", "a.b")
+    assert not is_ignored("a.*", "a.b.c")
+    assert is_ignored("a.**", "a.b.c")
+    assert not is_ignored("a.**", "ab.c")
+
+
+def job(**rules: str) -> PortJob:
+    return PortJob(Side("a:b"), Side("a:b"), ModelFeed(np.zeros(1)), renames=rules)
+
+
+def test_weights_that_do_not_match_are_listed_with_what_could_mend_it() -> None:
+    theirs = {"head.weight": np.zeros((2, 3)), "norm.bias": np.zeros(3)}
+    own = {"head.weight": np.zeros((3, 2)), "normal.bias": np.zeros(3), "extra": np.zeros(1)}
+    verdict = matched(theirs, own, job(), [])
+    assert not verdict
+    said = "\n".join(verdict.problems())
+    assert "head.weight is [2, 3] in PyTorch and [3, 2] in Jittor" in said
+    assert "only PyTorch has norm.bias; is it normal.bias? then renames={'normal.bias': 'norm.bias'}" in said
+    assert "only Jittor has extra" in said
+    assert verdict.matched == 0
+
+
+def test_a_rule_that_fits_nothing_fails() -> None:
+    same = {"a.weight": np.zeros(1)}
+    assert matched(same, same, job(), [])
+    assert not matched(same, same, job(old="a"), ["old"])
+
+
+def test_a_rule_or_a_path_to_ignore_that_fits_nothing_is_told_of(parity: Any) -> None:
+    renames = {"embed": "patch_embed", "layers": "blocks", "layers.*.ffn": "blocks.*.mlp", "encoder": "blocks"}
+    port = Port(*VIT, np.zeros((1, 3, 32, 32), np.float32), renames=renames, ignore=["blocks.*.mpl"])
+    verdict = parity.compare(port, ["weights"])
+    assert verdict.verdicts[0].unused == ["encoder", "blocks.*.mpl"]
+
+
+def test_no_weights_at_all_are_no_pass() -> None:
+    assert not WeightsVerdict(0)
+    assert WeightsVerdict(0).problems() == ["there is no weight to compare"]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "args", "kwargs"),
+    [
+        (np.arange(3), 1, []),
+        ((np.ones(2), [np.zeros(1), None]), 2, []),
+        ({"x": np.ones(2), "deep": {"k": (np.zeros(1), 3, "s", True)}}, 0, ["x", "deep"]),
+    ],
+)
+def test_inputs_come_back_as_they_were(inputs: Any, args: int, kwargs: list[str]) -> None:
+    back = put_together(ModelFeed(inputs, {"t": np.ones(1)}).arrays(), lambda array: array)
+    assert len(back[0]) == args
+    assert list(back[1]) == kwargs
+    assert back[2]["t"] == 1
+    if kwargs:
+        assert back[1]["deep"]["k"][1:] == (3, "s", True)
+
+
+@pytest.mark.parametrize("inputs", [object(), (np.array(["a"]),), {"x": [b"bytes"]}])
+def test_inputs_that_cannot_be_sent_are_refused(inputs: Any) -> None:
+    with pytest.raises(InputError, match="inputs"):
+        Port(*VIT, inputs)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"loss": "no colon"}, "names no function"),
+        ({"loss": ("a:b",)}, "give one for both, or a pair"),
+        ({"loss": lambda out, target: out}, "cannot be found by a worker"),
+        ({"rungs": ["layer"]}, "no such rung"),
+        ({"rungs": ["losses"]}, "no loss was given"),
+        ({"rungs": ["steps"], "loss": "a:b"}, "no optimizer was given"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_before_a_worker_starts(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        compare_models(*VIT, np.zeros((1, 3, 32, 32), np.float32), **change)
+
+
+@pytest.mark.parametrize("arguments", [{"clip": 1.0}, {"lr": -1.0}, {"lr": 1.0, "clip": -1.0}, {"lr": float("nan")}])
+def test_an_optimizer_without_a_rate_or_with_a_negative_number_is_refused(arguments: dict[str, float]) -> None:
+    with pytest.raises(InputError, match="Optimizer"):
+        Optimizer("AdamW", **arguments)
+
+
+@pytest.mark.parametrize(
+    ("builder", "message"),
+    [
+        ("docs/examples/vit/none.py:build", "no such file"),
+        ("docs/examples/vit/vit_torch.py:nothing", "has no nothing; it has"),
+        ("docs/examples/vit/vit_torch.py:loss", "raised|missing|positional"),
+        ("no_such_module_at_all:build", "cannot be imported"),
+    ],
+)
+def test_a_builder_that_cannot_be_used_is_named(builder: str, message: str, parity: Any) -> None:
+    port = Port(builder, VIT[1], np.zeros((1, 3, 32, 32), np.float32))
+    with pytest.raises(Exception, match=message):
+        parity.compare(port)
