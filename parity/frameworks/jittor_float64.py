@@ -105,18 +105,9 @@ def _constant(value: Any) -> Any:
 # NaN equals nothing and so is made anew each time; all others are made once.
 _known: dict[float, Var] = {}
 _array = jt.array
-_erf, _erf_of = jt.erf, Var.erf
-
-
-class _Erf(jt.Function):  # type: ignore[misc]
-    """The error function, whose gradient Jittor takes with a factor that is rounded to float32."""
-
-    def execute(self, x: Var) -> Var:
-        self.x = x
-        return _erf(x)
-
-    def grad(self, gradient: Var) -> Var:
-        return gradient * _constant(2 / math.sqrt(math.pi)) * (-self.x * self.x).exp()
+# Jittor takes the gradient of erf with this factor, rounded to float32.
+_TWO_OVER_ROOT_PI = 2 / math.sqrt(math.pi)
+_ERF_GRADIENT = _TWO_OVER_ROOT_PI / float(np.float32(_TWO_OVER_ROOT_PI))
 
 
 def _with_exact_gradient(name: str, function: Any) -> Any:
@@ -132,7 +123,11 @@ def _with_exact_gradient(name: str, function: Any) -> Any:
         return _exact_mean(x, *args, **kwargs) if exact else function(x, op, *args, **kwargs)
 
     def erf(x: Any) -> Any:
-        return _Erf()(x) if isinstance(x, Var) and x.dtype == "float64" else function(x)
+        values = function(x)
+        if not isinstance(x, Var) or x.dtype != "float64":
+            return values
+        # The difference is zero; what flows back through it is scaled.
+        return values.detach() + (values - values.detach()) * _constant(_ERF_GRADIENT)
 
     exact: dict[str, Any] = {"mean": mean, "reduce": reduce, "erf": erf}
     return exact.get(name)
