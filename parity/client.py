@@ -39,6 +39,9 @@ class Worker:
         adapter: "detr", or "port" for models that are built by functions of the user's (``parity.port``).
     """
 
+    # Bytes that may wait to be compared, while the worker goes on.
+    ahead = 512 * 2**20
+
     def __init__(
         self, framework: str, python: str = sys.executable, threads: int | None = None, adapter: str = "detr"
     ) -> None:

@@ -38,7 +38,7 @@ _TINY = 64
 class Judge:
     """Collects the versions of each tensor and judges a tensor when it has them all."""
 
-    def __init__(self, rung: Rung, runs: tuple[Run, ...] = RUNS) -> None:
+    def __init__(self, rung: Rung, runs: tuple[Run, ...] = RUNS, recent: int = RECENT) -> None:
         self._rung = rung
         self._runs = runs
         self._exact = rung.exact
@@ -48,7 +48,7 @@ class Judge:
         self._order: dict[str, int] = {}
         self._constant: list[str] = []
         self._doubled: list[str] = []
-        self._recent: deque[tuple[list[Array], Measured]] = deque(maxlen=RECENT)
+        self._recent: deque[tuple[list[Array], Measured]] = deque(maxlen=recent)
         self._arrived: dict[Run, int] = dict.fromkeys(RUNS, 0)
         self._witness = Witness()
 

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from detr_common.errors import InputError
 from parity import rungs
 from parity.ahead import ReadAhead
+from parity.capture import RECENT
 from parity.client import Worker, WorkerError
 from parity.judge import Judge
 from parity.policy import Calibrated32, Exact64
@@ -189,7 +190,7 @@ class LayersSession:
         keepers = _keepers(job, workers)
         for worker in workers.values():
             job.start(worker)
-        judge = Judge(rungs.layers(job.exact, job.calibrated), tuple(workers))
+        judge = Judge(rungs.layers(job.exact, job.calibrated), tuple(workers), recent_of(workers))
         for run, entry in in_turns(workers, progress):
             if run in keepers:
                 keepers[run].add(entry)
@@ -228,7 +229,7 @@ def refusal_of(worker: Worker) -> InputError | WorkerError | None:
 
 def in_turns(workers: dict[Run, Worker], progress: Callable[[str, int], None]) -> Iterable[tuple[Run, Entry]]:
     """Yield one tensor from each run in turn, so that none gets far ahead and little has to wait in memory."""
-    streams = {run: ReadAhead(worker.entries()) for run, worker in workers.items()}
+    streams = {run: ReadAhead(worker.entries(), worker.ahead) for run, worker in workers.items()}
     counts = dict.fromkeys(streams, 0)
     while streams:
         for run, stream in list(streams.items()):
@@ -251,6 +252,11 @@ def _keepers(job: ModelJob, workers: dict[Run, Worker]) -> dict[Run, TraceWriter
         )
         for run, worker in workers.items()
     }
+
+
+def recent_of(workers: Mapping[Run, Worker]) -> int:
+    """Return how many tensors back one that is passed on is looked for: in recordings none is the same object."""
+    return RECENT if all(worker.ahead for worker in workers.values()) else 0
 
 
 def environments(workers: Mapping[Run, Worker]) -> dict[str, dict[str, str]]:

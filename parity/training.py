@@ -9,7 +9,7 @@ from parity import rungs
 from parity.choices import WANTED
 from parity.frameworks.base import Feed
 from parity.judge import Judge
-from parity.layers import LayersSession, ModelJob, in_turns
+from parity.layers import LayersSession, ModelJob, in_turns, recent_of
 from parity.rungs import TRUTH, Run, Rung
 from parity.trace import Array
 from parity.verdict import LayersVerdict
@@ -68,7 +68,7 @@ def _compare(
 ) -> LayersVerdict:
     for run, worker in session.workers.items():
         worker.ask(rung.name, {**job.batch.arrays(), **given[run]}, split=run[1] == "float64")
-    judge = Judge(rung, tuple(session.workers))
+    judge = Judge(rung, tuple(session.workers), recent_of(session.workers))
     for run, entry in in_turns(session.workers, progress):
         judge.take(run, entry)
     return judge.verdict(session.workers, job.model.settings(session.workers))

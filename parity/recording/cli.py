@@ -77,7 +77,17 @@ def record_command(
             recording = record_port(find_port(described), framework, out, follow, _rungs(rungs), operations, progress)
     else:
         recording = _record_detector(
-            context, framework, out, follow, weights, jittor_weights, size, (forced, free), mutant, operations
+            context,
+            framework,
+            out,
+            follow,
+            weights,
+            jittor_weights,
+            size,
+            (forced, free),
+            mutant,
+            operations,
+            _rungs(rungs),
         )
     _tell(recording, out)
 
@@ -132,6 +142,7 @@ def _record_detector(
     steps: tuple[int, int],
     mutant: str,
     operations: bool,
+    rungs: list[str] | None,
 ) -> Recording:
     args = checked_args(context, ("layers", "losses", "gradients", "steps"), weights, jittor_weights, mutant)
     batch, images = training_batch(size), photograph_batch([], size)
@@ -140,7 +151,7 @@ def _record_detector(
         inputs = describe_inputs(checkpoint, jittor_weights, None if weights else args.seed, PAIR, images)
         job = LayersJob(args, checkpoint, images, jittor_weights, mutant, inputs=inputs)
         with progress_bars() as progress:
-            return record_detector(job, batch, framework, out, follow, steps, operations, progress)
+            return record_detector(job, batch, framework, out, follow, steps, operations, progress, rungs)
 
 
 def _tell(recording: Recording, out: Path) -> None:

@@ -91,6 +91,7 @@ def record_detector(
     steps: tuple[int, int],
     operations: bool,
     progress: Progress,
+    rungs: Sequence[str] | None = None,
 ) -> Recording:
     """Record one framework's detector.
 
@@ -103,16 +104,21 @@ def record_detector(
         steps: forced and free ones.
         operations: note every operation's result in short as well.
         progress: called with a run's label and the number of its tensors received.
+        rungs: those of ``RECORDED`` that are wanted; all by default.
 
     Raises:
-        InputError: weights or options that cannot be used, or Jittor has nothing to follow.
+        InputError: weights or options that cannot be used, no such rung, or Jittor has nothing to follow.
         WorkerError: a worker died.
     """
     check_follow(framework, follow)
+    unknown = [rung for rung in rungs or () if rung not in RECORDED]
+    if unknown:
+        raise InputError(f"rungs: no such rung to record: {unknown[0]!r}; there are {', '.join(RECORDED)}")
     args: argparse.Namespace = job.args
     recorded = RecordJob(
         job,
         (batch, mirrored(batch)),
+        tuple(rung for rung in RECORDED if rung in (rungs or RECORDED)),
         forced=steps[0],
         free=steps[1],
         seed=args.seed,

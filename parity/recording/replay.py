@@ -132,6 +132,9 @@ class RecordedWorker(Worker):
         recording: what it holds.
     """
 
+    # Nothing is gained by reading ahead of what is compared.
+    ahead = 0
+
     def __init__(self, run: Run, folder: Path, recording: Recording) -> None:
         self.framework, self._arithmetic = run
         self.label = " ".join(run)
