@@ -19,6 +19,8 @@ from fixtures.coco import Drawn, write_coco
 
 KILLS, EPOCHS = 10, 40
 PACKAGES = [pytest.param("detr_pt", "pth", id="detr_pt"), pytest.param("detr_jt", "pkl", id="detr_jt")]
+# The smallest detector that has a mask head.
+MASKS = ["--hidden_dim", "128", "--nheads", "8", "--masks", "--dataset_file", "coco_panoptic"]
 
 
 @pytest.fixture(scope="module")
@@ -28,11 +30,14 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def command(package: str, shapes: Path, out: Path, epochs: int, checkpoint: Path | None = None) -> list[str]:
+def command(
+    package: str, shapes: Path, out: Path, epochs: int, checkpoint: Path | None = None, masks: bool = False
+) -> list[str]:
     data = ["--coco_path", str(shapes), "--image_size", "96", "--batch_size", "2", "--num_workers", "0"]
     run = ["--epochs", str(epochs), "--lr_drop", "15", "--eval_every", "10", "--output_dir", str(out)]
     resumed = ["--resume", str(checkpoint)] if checkpoint and checkpoint.exists() else []
-    return [sys.executable, "-m", package, *MODEL, *data, *run, *resumed]
+    with_masks = [*MASKS, "--coco_panoptic_path", str(shapes)] if masks else []
+    return [sys.executable, "-m", package, *MODEL, *data, *run, *resumed, *with_masks]
 
 
 def begin(arguments: list[str], before: Callable[[], None] | None = None) -> "subprocess.Popen[str]":
@@ -56,18 +61,19 @@ def run_through(arguments: list[str]) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("masks", [False, True], ids=["boxes", "masks"])
 @pytest.mark.parametrize(("package", "suffix"), PACKAGES)
-def test_killed_at_random_moments(shapes: Path, tmp_path: Path, package: str, suffix: str) -> None:
+def test_killed_at_random_moments(shapes: Path, tmp_path: Path, package: str, suffix: str, masks: bool) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     start = time.monotonic()
-    run_through(command(package, shapes, whole, EPOCHS))
+    run_through(command(package, shapes, whole, EPOCHS, masks=masks))
     seconds = time.monotonic() - start
 
     moments = random.Random(0)
     checkpoint = killed / f"checkpoint.{suffix}"
     begun = []
     for _ in range(KILLS):
-        with begin(command(package, shapes, killed, EPOCHS, checkpoint)) as process:
+        with begin(command(package, shapes, killed, EPOCHS, checkpoint, masks)) as process:
             assert process.stdout is not None
             first = process.stdout.readline()  # it trains
             assert first.startswith("epoch"), first + process.stdout.read()
@@ -76,7 +82,7 @@ def test_killed_at_random_moments(shapes: Path, tmp_path: Path, package: str, su
             process.kill()
         assert process.returncode in (0, -signal.SIGKILL)
     assert begun == sorted(begun) and begun[-1] > begun[0]
-    run_through(command(package, shapes, killed, EPOCHS, checkpoint))
+    run_through(command(package, shapes, killed, EPOCHS, checkpoint, masks))
     same_run(whole / f"checkpoint.{suffix}", checkpoint)
     assert lines(whole) == lines(killed)
     assert (whole / "eval_summary.txt").read_text() == (killed / "eval_summary.txt").read_text()
