@@ -83,6 +83,8 @@ class _Comparison:
         self.policy = job.policy
         self.findings: list[Finding] = []
         self.crashes: list[str] = []
+        # By name, in the order in which they came up.
+        self.absolute: dict[str, None] = {}
         self.compared = {"forced": 0, "free": 0}
         self.ulps: dict[str, dict[str, float]] = {dtype: {} for dtype in PAIRS}
         self.steps: list[FreeStep] = []
@@ -185,7 +187,10 @@ class _Comparison:
         least = self.job.model.rate(name) if "/param/" in name else 0.0
         if truth.dtype.kind != "f" or error.scale >= least:
             return error.relative
-        return error.max_abs / least
+        by_rate = error.max_abs / least
+        if by_rate <= self.policy.bound < error.relative:
+            self.absolute.setdefault(name.split("/", 1)[1], None)
+        return by_rate
 
     def _judge_envelope(self, number: int, tally: _Tally) -> None:
         """Judge the distance of the float32 runs, which must look like that of the twins."""
@@ -223,6 +228,7 @@ class _Comparison:
             tuple(self.steps),
             job.policy,
             {**settings, "forced": job.forced, "free": job.free, "seed": job.seed},
+            absolute=tuple(self.absolute),
         )
 
 

@@ -21,6 +21,8 @@ def print_steps(verdict: StepsVerdict, console: Console) -> None:
         console.print(_forced(verdict))
     if verdict.steps:
         console.print(_free(verdict))
+    for name in verdict.absolute[:ROWS]:
+        _say(console, f"  Zero by symmetry, judged by its learning rate: {escape(name)}")
     for crash in verdict.crashes:
         _say(console, f"\n[red]The model raised[/] in {escape(crash.strip())}")
     for finding in verdict.findings[:ROWS]:

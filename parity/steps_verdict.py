@@ -72,6 +72,9 @@ class StepsVerdict:
         steps: of the free run.
         policy: what counts as agreement.
         settings: what was run.
+        rung: its name.
+        absolute: parameters of the free run that passed only because they are judged by no less than their learning
+            rate: they begin at zero and have no gradient by symmetry, so that they hold nothing but rounding.
     """
 
     findings: tuple[Finding, ...]
@@ -83,6 +86,7 @@ class StepsVerdict:
     policy: Steps
     settings: dict[str, Any] = field(default_factory=dict)
     rung: str = "steps"
+    absolute: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         return self.compared > 0 and not (self.findings or self.crashes or self.missing)
@@ -120,4 +124,5 @@ class StepsVerdict:
             "findings": [asdict(finding) for finding in self.findings],
             "policy": asdict(self.policy),
             "settings": self.settings,
+            "absolute": list(self.absolute),
         }

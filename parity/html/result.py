@@ -121,6 +121,7 @@ def _verdict(data: Mapping[str, Any]) -> Verdict:
             steps=tuple(_record(FreeStep, one) for one in data["steps"]),
             policy=_record(Steps, {**data["policy"], "ulps": [(d, number(v)) for d, v in data["policy"]["ulps"]]}),
             settings=dict(data["settings"]),
+            absolute=tuple(map(str, data.get("absolute", ()))),
         )
     return LayersVerdict(
         judgements=[_judgement(one) for one in data["tensors"]],
