@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_module
+import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -30,6 +31,9 @@ from parity.recording.jobs import record_detector, record_port
 from parity.recording.layout import Recording
 from parity.recording.replay import compare_recordings
 
+# What names a description, and is no option nor a value of one.
+PORT_NAME = re.compile(r"^[^-].*\.py(:\w+)?$|^[^-][\w.]*:\w+$")
+
 Described = Annotated[str, typer.Argument(metavar="FILE.py:NAME", help="A Port; NAME is PORT if left out.")]
 Rungs = Annotated[str, typer.Option(help="Names with commas between; all by default.")]
 First = Annotated[Path, typer.Argument(metavar="DIR", help="A recording, of PyTorch or the one to trust.")]
@@ -52,7 +56,6 @@ def record_command(
     context: typer.Context,
     framework: Annotated[str, typer.Option(help="torch or jittor.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="A new folder.", readable=False)],
-    described: Annotated[str, typer.Argument(metavar="[FILE.py:NAME]", help="A Port; without one, the detector.")] = "",
     follow: Annotated[
         Path | None, typer.Option("--from", metavar="DIR", help="PyTorch's recording, which Jittor follows.")
     ] = None,
@@ -67,12 +70,18 @@ def record_command(
     free: Annotated[int, typer.Option(min=0, help="Steps of training.")] = 10,
     mutant: Annotated[str, typer.Option(metavar="NAME", help="Plant a known fault in the Jittor detector.")] = "",
 ) -> None:
-    """Record one framework, to be compared later or elsewhere. Takes the options of the detector as well."""
+    """Record one framework, to be compared later or elsewhere: of a Port, FILE.py:NAME, or else of the detector.
+
+    Takes the options of the detector as well.
+    """
+    # Looked for by hand, since a value of one of the detector's options would be taken for it.
+    described = next((word for word in context.args if PORT_NAME.search(word)), "")
     if framework not in FRAMEWORKS:
         raise InputError(f"--framework {framework}: no such framework; choose torch or jittor")
-    if described and not described.startswith("-"):
-        if context.args:
-            raise InputError(f"{context.args[0]}: the options of the detector do not go with {described}")
+    if described:
+        others = [word for word in context.args if word != described]
+        if others:
+            raise InputError(f"{others[0]}: the options of the detector do not go with {described}")
         with progress_bars() as progress:
             recording = record_port(find_port(described), framework, out, follow, _rungs(rungs), operations, progress)
     else:
