@@ -77,7 +77,7 @@ def judged(changed: dict[str, Any]) -> LayersVerdict:
             off = changed.get(f"m{number} {run[1]}", 0.0) if run[0] == PORT else 0.0
             value = (truth * (1 + off)).astype(run[1].split("-")[0])
             judge.take(run, Entry(f"forward/m{number}", f"m{number}", "a.py:1", value))
-    workers: Any = {r: SimpleNamespace(modules=[], failure="", label=" ".join(r)) for r in RUNS}
+    workers: Any = {r: SimpleNamespace(modules=[], resting=[], failure="", label=" ".join(r)) for r in RUNS}
     return judge.verdict(workers, {})
 
 
