@@ -154,6 +154,11 @@ class _Comparison:
     def _judge_norms(self, versions: Versions) -> None:
         """Judge norms, which both sum up in an order of their own, and which float32 sums up in rounding errors."""
         truth, entry = versions[TRUTH].array, versions[PORT, "float64"]
+        if entry.array.shape != truth.shape:
+            # The first number is the norm of all of them.
+            counts = f"{truth.size - 1} parameters take a gradient in PyTorch and {entry.array.size - 1} in Jittor"
+            self.findings.append(Finding(entry.name, entry.owner, counts, math.inf))
+            return
         exact = measure(entry.array, truth)
         reference, port = (measure(versions[side, "float32"].array, truth) for side in (REFERENCE, PORT))
         self.ulps["float64"]["norm"] = max(self.ulps["float64"].get("norm", 0.0), exact.relative / 2.0**-53)

@@ -109,7 +109,8 @@ class PortJob:
             renames=dict(self.renames) if framework == PORT else {},
             ignore=list(self.ignore),
             clip_max_norm=self.clip,
-            lr_drop=self.drop_every or 1,
+            # Of a schedule of the user's it is not known when it drops, so many epochs are looked at.
+            lr_drop=self.drop_every or 100,
             seed=self.seed,
             device=self.device,
             dtype=arithmetic.split("-")[0],

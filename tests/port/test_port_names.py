@@ -145,3 +145,43 @@ def test_a_builder_that_cannot_be_used_is_named(builder: str, message: str, pari
     port = Port(builder, VIT[1], np.zeros((1, 3, 32, 32), np.float32))
     with pytest.raises(Exception, match=message):
         parity.compare(port)
+
+
+def test_other_parameters_in_the_optimizer_and_another_schedule_are_found(parity: Any, tmp_path: Any) -> None:
+    (tmp_path / "make_torch.py").write_text(
+        "def frozen(model):\n"
+        "    import torch\n"
+        "    return torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.0)\n"
+        "def late(model):\n"
+        "    import torch\n"
+        "    optimizer = frozen(model)\n"
+        "    return optimizer, torch.optim.lr_scheduler.StepLR(optimizer, 30)\n",
+        encoding="utf8",
+    )
+    (tmp_path / "make_jittor.py").write_text(
+        "def frozen(model):\n"
+        "    import jittor as jt\n"
+        "    model.cls_token.stop_grad()\n"
+        "    return jt.optim.AdamW(model.parameters(), lr=1e-3)\n"
+        "def late(model):\n"
+        "    import jittor as jt\n"
+        "    optimizer = jt.optim.AdamW(model.parameters(), lr=1e-3)\n"
+        "    return optimizer, jt.lr_scheduler.StepLR(optimizer, 20)\n",
+        encoding="utf8",
+    )
+    places = "docs/examples/vit/vit_torch.py:loss", "docs/examples/vit/vit_jittor.py:loss"
+    renames = {"embed": "patch_embed", "layers": "blocks", "layers.*.ffn": "blocks.*.mlp"}
+    for name, owner in (("late", "schedule"), ("frozen", "clip_grad_norm")):
+        port = Port(
+            *VIT,
+            np.zeros((1, 3, 32, 32), np.float32),
+            np.array([1]),
+            loss=places,
+            optimizer=(f"{tmp_path}/make_torch.py:{name}", f"{tmp_path}/make_jittor.py:{name}"),
+            renames=renames,
+            forced=2,
+            free=1,
+        )
+        verdict = parity.compare(port, ["steps"])
+        assert not verdict
+        assert owner in [finding.owner for finding in verdict.first_failure.findings], name
