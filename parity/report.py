@@ -34,6 +34,13 @@ def print_layers(verdict: LayersVerdict, console: Console, show: str = "", comma
     elif verdict.judgements:
         console.print(_module_table(verdict))
         _print_tensors("Nearest to their bounds", verdict.worst_first()[:ROWS], console)
+    choices = verdict.settings.get("choices")
+    if choices and choices["followed"] < choices["given"]:
+        _say(
+            console,
+            f"{choices['followed']} of the reference's {choices['given']} choices (ReLU, max pooling) were followed; "
+            "where a choice is not, rounding may move it, and float32 gradients may differ by more",
+        )
     for crash in verdict.crashes:
         _say(console, f"\n[red]The model raised[/] in {escape(crash.strip())}")
     first = verdict.first_divergence

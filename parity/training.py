@@ -10,7 +10,7 @@ from parity.choices import WANTED
 from parity.frameworks.base import Feed
 from parity.judge import Judge
 from parity.layers import LayersSession, ModelJob, in_turns, recent_of
-from parity.rungs import TRUTH, Run, Rung
+from parity.rungs import PORT, TRUTH, Run, Rung
 from parity.trace import Array
 from parity.verdict import LayersVerdict
 
@@ -71,4 +71,8 @@ def _compare(
     judge = Judge(rung, tuple(session.workers), recent_of(session.workers))
     for run, entry in in_turns(session.workers, progress):
         judge.take(run, entry)
-    return judge.verdict(session.workers, job.model.settings(session.workers))
+    settings = job.model.settings(session.workers)
+    choices = session.workers[PORT, "float32"].results.get("choices") if (PORT, "float32") in session.workers else None
+    if choices is not None:
+        settings = {**settings, "choices": {"given": int(choices[0]), "followed": int(choices[1])}}
+    return judge.verdict(session.workers, settings)

@@ -108,6 +108,7 @@ def _perform(adapter: Adapter, request: dict[str, Any], arrays: dict[str, Array]
             adapter.training.losses(adapter.feed(arrays), emit)
         case "gradients":
             adapter.training.gradients(adapter.feed(arrays), arrays, request["split"], emit)
+            return adapter.training.told()
         case "data":
             with reading_with(request["mutant"]):
                 _read_data(adapter, request, emit)

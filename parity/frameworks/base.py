@@ -108,6 +108,9 @@ class Passes(Protocol):
             emit: receives ``gradout/MODULE``, ``gradin/MODULE(ARGUMENT)`` and ``grad/PARAMETER``.
         """
 
+    def told(self) -> dict[str, Array]:
+        """Return what there is to tell of the last pass of gradients: ``choices``, given and followed, or nothing."""
+
     def prepare(self) -> None:
         """Put the detector in training mode, with a new optimizer and a new schedule of learning rates."""
 

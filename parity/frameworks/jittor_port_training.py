@@ -18,7 +18,8 @@ from parity.choices import Choices
 from parity.frameworks import builders
 from parity.frameworks.base import Array, EmitEntry
 from parity.frameworks.jittor_training import JittorTraining, calling
-from parity.frameworks.port import Labels, Names, direction, flatten, losses_by_name, of_criterion
+from parity.frameworks.port import Names, direction, flatten, losses_by_name, of_criterion
+from parity.frameworks.port_choices import DROPOUT, POOL, RELU, Call, Labels, labels_in, paired
 
 # What optimizers keep, by Jittor's names and by PyTorch's.
 _MOMENTS = {
@@ -53,6 +54,8 @@ class JittorPortTraining(JittorTraining):
         if isinstance(loss, nn.Module):
             self.named += of_criterion(loss.named_modules())
         self.optim = JittorOptim(self)
+        self._pairs: dict[str, str] = {}
+        self._counts = [0, 0]
 
     def trained(self) -> dict[str, Var]:
         """Return the parameters that take a gradient, by the reference's names."""
@@ -72,17 +75,47 @@ class JittorPortTraining(JittorTraining):
         super().force(order, prefix, emit)
         self.optimizer.n_step = order["number"] + 1
 
+    def gradients(self, batch: Any, given: Mapping[str, Array], split: bool, emit: EmitEntry) -> None:
+        """Emit gradients; which choice of the reference belongs to which call is found out first."""
+        self.pair(batch, Choices.given_in(given))
+        super().gradients(batch, given, split, emit)
+
+    def step(
+        self, order: Mapping[str, Any], batch: Any, given: Mapping[str, Array], emit: EmitEntry
+    ) -> dict[str, Array]:
+        """Take one step; likewise."""
+        self.pair(batch, Choices.given_in(given), (order["seed"], order["number"]))
+        return super().step(order, batch, given, emit)
+
+    def told(self) -> dict[str, Array]:
+        """Return how many choices were given in the last pass, and how many of them were followed."""
+        return {"choices": np.array(self._counts)}
+
+    def pair(self, batch: Any, choices: Choices, dropout: tuple[int, int] | None = None) -> None:
+        """Find out which choice belongs to which call, in a pass that leaves the model as it was."""
+        self._pairs = {}
+        if choices.given is None:
+            self._counts = [0, 0]
+            return
+        kept = {name: value.numpy() for name, value in self.state().items() if value.is_stop_grad()}
+        chooser = _Choosing(Choices(), dropout, self._names())
+        with jt.no_grad(), _seen_by(chooser):
+            self.run(batch)
+        for name, value in self.state().items():
+            if name in kept:
+                value.update(jt.array(kept[name], dtype=str(value.dtype)))
+        calls = [Call(label, x.numpy(), output.numpy()) for label, x, output in chooser.seen]
+        self._pairs = paired(calls, choices)
+        self._counts = [len(labels_in(choices)), len(self._pairs)]
+
     @contextmanager
     def choosing(self, choices: Choices, dropout: tuple[int, int] | None = None) -> Iterator[None]:
         """Impose choices; with a seed and a step also draw the masks of dropouts."""
-        chooser = _Choosing(choices, dropout, {id(module): name for name, module in self.named})
-        plain = nn.relu
-        nn.relu = lambda x: chooser.relu(plain, x)
-        try:
-            with calling(chooser.call):
-                yield
-        finally:
-            nn.relu = plain
+        with _seen_by(_Choosing(choices, dropout, self._names(), self._pairs)):
+            yield
+
+    def _names(self) -> dict[int, str]:
+        return {id(module): name for name, module in self.named}
 
     def run(self, batch: Any) -> tuple[dict[str, Var], Var]:
         """Run model and loss."""
@@ -99,12 +132,38 @@ class JittorPortTraining(JittorTraining):
         return jt.array(direction(path, out.shape), dtype=str(out.dtype)).sync()
 
 
-class _Choosing:
-    """Sees every ReLU, max pooling and dropout, whether a module or a function."""
+@contextmanager
+def _seen_by(chooser: _Choosing) -> Iterator[None]:
+    """Let a chooser answer in place of modules and functions that choose."""
+    plain = nn.relu
+    nn.relu = lambda x: chooser.relu(plain, x)
+    try:
+        with calling(chooser.call):
+            yield
+    finally:
+        nn.relu = plain
 
-    def __init__(self, choices: Choices, dropout: tuple[int, int] | None, names: Mapping[int, str]) -> None:
-        self.choices = choices
-        self.labels = Labels(choices)
+
+class _Choosing:
+    """Sees every ReLU, max pooling and dropout, whether a module or a function.
+
+    Args:
+        choices: to impose; those that nobody has given are noted in ``seen`` with what each call took and returned.
+        dropout: seed and step of the masks to draw; None draws none.
+        names: of modules by identity.
+        pairs: which choice belongs to which call.
+    """
+
+    def __init__(
+        self,
+        choices: Choices,
+        dropout: tuple[int, int] | None,
+        names: Mapping[int, str],
+        pairs: dict[str, str] | None = None,
+    ) -> None:
+        self.labels = Labels(choices, pairs)
+        self.seen: list[tuple[str, Var, Var]] = []
+        self._noting = choices.given is None and pairs is None
         self.dropout = dropout
         self.names = names
 
@@ -127,21 +186,29 @@ class _Choosing:
 
     def relu(self, plain: Any, x: Var) -> Var:
         """Return the output of a ReLU."""
-        given = self.labels.given(self.labels.next("relu"), x.shape)
-        return plain(x) if given is None else jt.ternary(jt.array(given), x, jt.zeros_like(x))
+        label = self.labels.next(RELU)
+        given = self.labels.given(label, x.shape)
+        return self._own(label, plain, x) if given is None else jt.ternary(jt.array(given), x, jt.zeros_like(x))
 
     def pool(self, plain: Any, x: Var) -> Any:
         """Return the output of a max pooling."""
-        given = self.labels.given(self.labels.next("max_pool"), x.shape)
+        label = self.labels.next(POOL)
+        given = self.labels.given(label, x.shape)
         if given is None:
-            return plain(x)
+            return self._own(label, plain, x)
         index = jt.array(given.reshape(*given.shape[:2], -1))
         return jt.gather(x.flatten(2), 2, index).reshape(given.shape)
+
+    def _own(self, label: str, plain: Any, x: Var) -> Any:
+        output = plain(x)
+        if self._noting and isinstance(output, Var):
+            self.seen.append((label, x, output))
+        return output
 
     def dropped(self, p: float, x: Var) -> Var:
         """Return the output of a dropout whose mask is drawn, in the order in which Jittor's computes it."""
         assert self.dropout is not None
-        mask = chance.keep_mask(*self.dropout, self.labels.next("dropout"), tuple(x.shape), p)
+        mask = chance.keep_mask(*self.dropout, self.labels.next(DROPOUT), tuple(x.shape), p)
         return (x * jt.array(mask).int32() / (1.0 - p)).cast(str(x.dtype))
 
 

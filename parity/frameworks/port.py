@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -11,10 +10,8 @@ import numpy as np
 
 from detr_common.errors import InputError
 from parity.capture import ROOT
-from parity.choices import Choices
-from parity.frameworks.base import CRITERION, Array, EmitEntry
+from parity.frameworks.base import CRITERION, Array
 from parity.port.names import Renames, is_ignored
-from parity.trace import Entry
 
 Named = list[tuple[str, Any]]
 
@@ -112,37 +109,6 @@ def losses_by_name(value: Any, is_tensor: Any) -> dict[str, Any]:
     raise ValueError(
         f"the loss returned {type(value).__name__}; return one number, or a dict of numbers whose sum it is"
     )
-
-
-class Labels:
-    """Names the calls that choose: by the module that is running, the kind, and how often that was so before."""
-
-    def __init__(self, choices: Choices) -> None:
-        self._choices = choices
-        self._calls: Counter[str] = Counter()
-        self.stack: list[str] = []
-
-    def next(self, kind: str) -> str:
-        """Return the name of the next choice of a kind."""
-        label = f"{self.stack[-1] if self.stack else ROOT}:{kind}"
-        count = self._calls[label]
-        self._calls[label] += 1
-        return f"{label}#{count}" if count else label
-
-    def given(self, label: str, shape: Sequence[int]) -> Array | None:
-        """Return the choice to impose; None where there is none of this name and shape."""
-        if self._choices.given is None or not any(
-            f"{kind}/{label}" in self._choices.given for kind in ("mask", "index")
-        ):
-            return None
-        choice = self._choices.choice(label)
-        return choice if choice.ndim == len(shape) and choice.shape[:2] == tuple(shape)[:2] else None
-
-
-def emit_outputs(outputs: Mapping[str, Array], emit: EmitEntry) -> None:
-    """Emit the outputs of a model that has no module but itself."""
-    for path, array in outputs.items():
-        emit(Entry(f"forward/{ROOT}[{path}]" if path else f"forward/{ROOT}", ROOT, "", array))
 
 
 def check_device(device: str, seen: bool, framework: str) -> None:

@@ -17,7 +17,8 @@ from parity.capture import Captured
 from parity.choices import WANTED, Choices
 from parity.frameworks import builders
 from parity.frameworks.base import Array, gradient_name
-from parity.frameworks.port import Labels, Names, direction, flatten, losses_by_name, of_criterion
+from parity.frameworks.port import Names, direction, flatten, losses_by_name, of_criterion
+from parity.frameworks.port_choices import DROPOUT, POOL, RELU, Labels
 from parity.frameworks.torch_training import TorchTraining, capturing, to_numpy
 
 
@@ -125,7 +126,7 @@ class _Choosing(TorchFunctionMode):  # type: ignore[misc]
         return func(*args, **kwargs)
 
     def _relu(self, func: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        label = self.labels.next("relu")
+        label = self.labels.next(RELU)
         given = self.labels.given(label, x.shape)
         if self.choices.given is None:
             self.choices.note_mask(label, to_numpy(x > 0))
@@ -136,7 +137,7 @@ class _Choosing(TorchFunctionMode):  # type: ignore[misc]
         return x.mul_(mask) if in_place else torch.where(mask, x, torch.zeros_like(x))
 
     def _pool(self, func: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        label = self.labels.next("max_pool")
+        label = self.labels.next(POOL)
         given = self.labels.given(label, x.shape)
         kwargs.pop("return_indices", None)
         if self.choices.given is None and x.ndim == 4:
@@ -149,7 +150,7 @@ class _Choosing(TorchFunctionMode):  # type: ignore[misc]
     def _dropped(self, func: Any, x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
         if not training or p == 0 or self.dropout is None:
             return func(x, p, training, inplace)
-        mask = chance.keep_mask(*self.dropout, self.labels.next("dropout"), tuple(x.shape), p)
+        mask = chance.keep_mask(*self.dropout, self.labels.next(DROPOUT), tuple(x.shape), p)
         return x * torch.from_numpy(mask).to(x) * (1 / (1 - p))
 
 

@@ -72,6 +72,10 @@ class Training(ABC):
         for name, value in {**losses, "total": total}.items():
             yield Entry(f"{prefix}loss/{name}", CRITERION, "", self.to_numpy(value))
 
+    def told(self) -> dict[str, Array]:
+        """Return what there is to tell of the last pass beside its tensors."""
+        return {}
+
     def prepare(self) -> None:
         """Begin to train, with a new optimizer and a new schedule of learning rates."""
         self.train()
