@@ -14,8 +14,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from parity.capture import RECENT, ROOT
+from parity.capture import RECENT
 from parity.client import Worker
+from parity.coverage import idle_modules, module_of
 from parity.evidence import Witness, first_only
 from parity.frameworks.base import CRITERION
 from parity.metrics import Error, Extent, extent, larger, measure, worst_index
@@ -80,9 +81,9 @@ class Judge:
     def verdict(self, workers: dict[Run, Worker], settings: dict[str, Any]) -> LayersVerdict:
         """Return the verdict once all tensors are in."""
         called = {
-            framework: {_module(name) for name in self._judged}
+            framework: {module_of(name) for name in self._judged}
             | {
-                _module(name)
+                module_of(name)
                 for name, versions in self._waiting.items()
                 if any(run[0] == framework for run in versions)
             }
@@ -97,7 +98,9 @@ class Judge:
         return LayersVerdict(
             rung=self._rung.name,
             judgements=first_only(judged[name] for name in sorted(judged, key=self._place(judged))),
-            idle=_idle(modules, called, {framework: workers[framework, "float64"].resting for framework in called}),
+            idle=idle_modules(
+                modules, called, {framework: workers[framework, "float64"].resting for framework in called}
+            ),
             unexercised=self._constant,
             doubled=self._doubled,
             crashes=[f"{worker.label}: {worker.failure}" for worker in workers.values() if worker.failure],
@@ -150,7 +153,7 @@ class Judge:
         flow: dict[str, float] = {}
         for name, judgement in judged.items():
             if name.startswith("gradout/") and judgement.error64 is not None:
-                module = _module(name)
+                module = module_of(name)
                 while module:
                     flow[module] = max(flow.get(module, 0.0), judgement.error64.scale)
                     module = module.rpartition(".")[0]
@@ -159,7 +162,7 @@ class Judge:
             error = judgement.error64
             if error is None or len(judgement.problems) != 1 or self._exact.accepts(error):
                 return judgement
-            floor = self._rung.symmetric * flow.get(_module(judgement.name), 0.0)
+            floor = self._rung.symmetric * flow.get(module_of(judgement.name), 0.0)
             if max(error.scale, error.max_abs) > floor:
                 return judgement
             return replace(judgement, problems=(), worst="", absolute=True)
@@ -258,38 +261,9 @@ def _unfit(array: Array, run: Run, truth: Array) -> str:
     return ""
 
 
-def _module(name: str) -> str:
-    """Return the module whose call a tensor's name tells of: its output's, or its argument's."""
-    kind, _, label = name.partition("/")
-    if kind == "grad":
-        return label.rpartition(".")[0] or ROOT
-    if label.startswith(ROOT):
-        return ROOT
-    for mark in "#[(":
-        label = label.split(mark)[0]
-    return label
-
-
 def _kind(name: str) -> str:
     """Return a tensor's name without the number of its call or of its decoder layer."""
     return re.sub(r"#\d+|_\d+(?=\]?$)", "", name)
-
-
-def _idle(modules: dict[str, list[str]], called: dict[str, set[str]], resting: dict[str, list[str]]) -> list[str]:
-    """Return the modules that put out nothing on a side, or that a side lacks."""
-    problems = []
-    for framework, names in modules.items():
-        # A module that only holds a weight never runs; the weight speaks for it.
-        held = {label.rpartition(".")[0] for label in called[framework] if label not in names}
-        other = modules[PORT if framework == REFERENCE else REFERENCE]
-        for name in names:
-            if name in resting[framework]:
-                continue
-            if name not in other:
-                problems.append(f"{name} (only in {framework})")
-            elif name not in called[framework] and name not in held:
-                problems.append(f"{name} (never ran in {framework})")
-    return problems
 
 
 def _without_axis(entry: Entry) -> Entry:

@@ -19,7 +19,7 @@ from detr_common.segments import to_png
 from parity import usage
 from parity.arguments import JittorWeights
 from parity.client import Worker
-from parity.frameworks.base import SEGMENT
+from parity.frameworks.panoptic import SEGMENT
 from parity.output import PROGRAM, Output
 from parity.rungs import PORT, REFERENCE
 
@@ -101,7 +101,7 @@ def _findings(result: Mapping[str, Any], threshold: float) -> predict.Findings:
 
 
 def segments_info(segments: npt.NDArray[Any]) -> list[dict[str, int]]:
-    """Return segments [n, 4], see ``parity.frameworks.base.panoptic_arrays``, as entries."""
+    """Return segments [n, 4], see ``parity.frameworks.panoptic.panoptic_arrays``, as entries."""
     return [dict(zip(SEGMENT, map(int, one), strict=True)) for one in segments]
 
 

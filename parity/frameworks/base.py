@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,6 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from detr_common.segments import from_png
 from parity.trace import Entry
 
 Array = npt.NDArray[Any]
@@ -22,9 +21,6 @@ EmitEntry = Callable[[Entry], None]
 NoteStep = Callable[[int, int, dict[str, float]], None]
 # Steps are told apart by their number in the epoch, epochs by this.
 EPOCH_STEPS = 2**20
-
-# What is told of a segment of a panoptic map.
-SEGMENT = ("id", "isthing", "category_id", "area")
 
 # The name under which post-processing stands in a trace, beside the model's modules.
 POSTPROCESS = "postprocess"
@@ -218,7 +214,7 @@ class Adapter(Protocol):
         Returns:
             Of the detector ``pred_logits``, ``pred_boxes``, with a mask head ``pred_masks``, and what was found in
             each image: ``scores.0``, ``labels.0``, ``boxes.0``, maybe ``masks.0``, and ``ids.0`` and ``segments.0``,
-            see ``panoptic_arrays``. Of another model its outputs by path.
+            see ``parity.frameworks.panoptic``. Of another model its outputs by path.
         """
 
 
@@ -243,51 +239,6 @@ def code_of(function: Callable[..., object]) -> tuple[CodeType, str]:
 def photograph_sizes(images: Sequence[npt.NDArray[np.float32]]) -> list[list[int]]:
     """Return sizes of photographs that are a little larger than the images, so that scaling back is tested too."""
     return [[side + side // 4 + 1 for side in image.shape[1:]] for image in images]
-
-
-def panoptic_arrays(maps: Sequence[Mapping[str, Any] | None]) -> list[dict[str, Array]]:
-    """Return ``ids``, int32 [H, W], and ``segments``, int64 [n, 4], of each panoptic map; nothing where there is none.
-
-    A segment is its id, whether it is a thing, its category id and its area in pixels.
-    """
-    return [
-        {
-            "ids": from_png(one["png_string"]),
-            "segments": np.array(
-                [[segment[key] for key in SEGMENT] for segment in one["segments_info"]], np.int64
-            ).reshape(-1, len(SEGMENT)),
-        }
-        for one in maps
-        if one is not None
-    ]
-
-
-def panoptic_entries(maps: Sequence[Mapping[str, Any] | None], source: str) -> Iterator[Entry]:
-    """Yield panoptic maps as entries of a trace; they are no tensors, so that no recorder sees them."""
-    owner = POSTPROCESSORS["panoptic"]
-    for i, arrays in enumerate(panoptic_arrays(maps)):
-        for key, array in arrays.items():
-            yield Entry(f"forward/{owner}[{i}.{key}]", owner, source, array)
-    # Uniform, and so counted as not tried, where there is no segment at all.
-    found = np.array([False, *(bool(one and one["segments_info"]) for one in maps)])
-    yield Entry(f"forward/{owner}[found]", owner, source, found)
-
-
-def panoptic_results(
-    maps: Sequence[Mapping[str, Any] | None], maker: Callable[..., object] | None, emit: EmitEntry | None
-) -> dict[str, Array]:
-    """Return panoptic maps by name, and emit them where they are compared.
-
-    Args:
-        maps: of each image, or None.
-        maker: the function that made them; None where they are not compared.
-        emit: receives the entries.
-    """
-    if maker is not None and emit is not None:
-        code, file = code_of(maker)
-        for entry in panoptic_entries(maps, f"{file}:{code.co_firstlineno}"):
-            emit(entry)
-    return {f"{key}.{i}": array for i, one in enumerate(panoptic_arrays(maps)) for key, array in one.items()}
 
 
 def flatten_results(outputs: Mapping[str, Any], detections: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -30,11 +30,12 @@ from parity.frameworks.base import (
     NoteStep,
     flatten_results,
     forward_request,
-    panoptic_results,
     photograph_sizes,
 )
 from parity.frameworks.jittor_operations import noting
+from parity.frameworks.jittor_settings import environment
 from parity.frameworks.jittor_training import HELD_BYTES, HOLDERS, JittorTraining, drawing, emitting
+from parity.frameworks.panoptic import panoptic_results
 from parity.frameworks.weights import write_weights
 from parity.mutants.port import plant, unplant
 from parity.recording.operations import Operations
@@ -47,13 +48,7 @@ class JittorAdapter:
 
     def environment(self) -> dict[str, str]:
         """Return versions and flags."""
-        return {
-            "jittor": jt.__version__,
-            "numpy": np.__version__,
-            "mkl": str(bool(jt.compile_extern.use_mkl)),
-            "cuda": str(bool(jt.has_cuda)),
-            "cache": jt.flags.cache_path,
-        }
+        return environment()
 
     def build(self, args: argparse.Namespace, weights: Path | None, twin: int = 0) -> None:
         """Build the detector in evaluation mode and load weights into it."""

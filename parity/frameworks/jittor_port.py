@@ -14,17 +14,15 @@ import jittor as jt
 import numpy as np
 from jittor import Var, nn
 
-from detr_common.errors import InputError
 from parity.capture import Window
-from parity.frameworks import builders
 from parity.frameworks.base import Array, EmitEntry
 from parity.frameworks.jittor_float64 import float64_numbers
 from parity.frameworks.jittor_operations import noting
 from parity.frameworks.jittor_port_training import JittorPortTraining
+from parity.frameworks.jittor_settings import environment
 from parity.frameworks.jittor_training import HELD_BYTES, HOLDERS, emitting
-from parity.frameworks.port import Names, check_device, flatten
+from parity.frameworks.port import Names, PortAdapter, check_device, flatten
 from parity.frameworks.weights import read_weights, write_weights
-from parity.port.feed import put_together
 from parity.recording.operations import Operations
 
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ParameterList)
@@ -35,20 +33,15 @@ def is_tensor(value: Any) -> bool:
     return isinstance(value, Var)
 
 
-class JittorPort:
+class JittorPort(PortAdapter):
     """Runs a module of the user's; see ``parity.frameworks.base.Adapter``."""
 
     name = "jittor"
+    holders = HOLDERS
 
     def environment(self) -> dict[str, str]:
         """Return versions and flags."""
-        return {
-            "jittor": jt.__version__,
-            "numpy": np.__version__,
-            "mkl": str(bool(jt.compile_extern.use_mkl)),
-            "cuda": str(bool(jt.has_cuda)),
-            "cache": jt.flags.cache_path,
-        }
+        return environment()
 
     def build(self, args: Any, weights: Path | None, twin: int = 0) -> None:
         """Build the model by the user's function, in evaluation mode; see ``TorchPort.build``.
@@ -62,7 +55,7 @@ class JittorPort:
         jt.flags.use_cuda = int(args.device == "cuda")
         self.args = args
         with self.arithmetic():
-            self.model = self._made()
+            self.model = self.made(nn.Module)
             if args.dtype == "float64":
                 self.model.float64()
             # Not eval(), which stops every gradient for good.
@@ -71,7 +64,7 @@ class JittorPort:
             self.names = Names(args, "jittor", CONTAINERS)
             if weights is not None:
                 self._load(weights)
-            self.training = JittorPortTraining(args, self.model, self._loss(), self.names)
+            self.training = JittorPortTraining(args, self.model, self.made_loss(), self.names)
 
     def operations(self, arrays: Mapping[str, Array], emit: EmitEntry) -> None:
         """Run the model and emit the result of every operation in short."""
@@ -85,26 +78,6 @@ class JittorPort:
         """Write parameters and buffers."""
         state = self.names.weights(self.model.state_dict())
         write_weights(path, {name: value.numpy() for name, value in state.items()})
-
-    def modules(self) -> list[str]:
-        """Return the names of the modules that are looked at."""
-        return [name for name, _ in self.training.named]
-
-    def unused(self) -> list[str]:
-        """Return the rules of renaming, and paths to ignore, that fitted nothing in the model."""
-        return self.names.unused
-
-    def resting(self) -> list[str]:
-        """Return those that only hold others."""
-        return [name for name, module in self.training.named if type(module) in HOLDERS]
-
-    def plant(self, mutant: str) -> None:
-        """Refuse: faults are planted in detectors."""
-        raise InputError(f"{mutant}: faults of the catalogue are of the detector; change the port itself")
-
-    def feed(self, arrays: Mapping[str, Array]) -> Any:
-        """Put positional arguments, keyword arguments and targets together."""
-        return put_together(arrays, self._tensor)
 
     def forward(
         self, arrays: Mapping[str, Array], emit: EmitEntry | None, request: Mapping[str, Any]
@@ -125,24 +98,12 @@ class JittorPort:
         with jt.flag_scope(auto_convert_64_to_32=0), float64_numbers(self.args.dtype == "float64"):
             yield
 
-    def _made(self) -> nn.Module:
-        made = self.args.builder
-        if isinstance(made, str):
-            made = builders.find(made)(**self.args.options)
-            builders.refuse_other(self.name, self.args.builder)
-        if not isinstance(made, nn.Module):
-            raise InputError(f"{self.args.builder}: returned {type(made).__name__}, where a jittor.nn.Module is due")
-        return made
-
-    def _loss(self) -> Any:
-        loss = builders.find(self.args.loss) if isinstance(self.args.loss, str) else self.args.loss
-        return loss() if isinstance(loss, type) else loss
-
     def _load(self, weights: Path) -> None:
         arrays = read_weights(weights)
         for name, weight in self.names.weights(self.model.state_dict()).items():
             # At once: an array of one number would become a part of the next kernel, which may then not compile.
             weight.update(jt.array(arrays[name], dtype=str(weight.dtype)).sync())
 
-    def _tensor(self, array: Array) -> Var:
+    def tensor(self, array: Array) -> Var:
+        """Return a Var of an array, of the dtype of the run."""
         return jt.array(array, dtype=self.args.dtype if array.dtype.kind == "f" else str(array.dtype)).sync()

@@ -15,19 +15,11 @@ from jittor import Var, nn
 
 from parity import chance
 from parity.choices import Choices
-from parity.frameworks import builders
 from parity.frameworks.base import Array, EmitEntry
+from parity.frameworks.jittor_port_optim import JittorOptim
 from parity.frameworks.jittor_training import JittorTraining, calling
-from parity.frameworks.port import Names, direction, flatten, losses_by_name, of_criterion
+from parity.frameworks.port import Names, PortPasses, direction, flatten, losses_by_name
 from parity.frameworks.port_choices import DROPOUT, POOL, RELU, Call, Labels, labels_in, paired
-
-# What optimizers keep, by Jittor's names and by PyTorch's.
-_MOMENTS = {
-    "Adam": {"m": "exp_avg", "values": "exp_avg_sq"},
-    "AdamW": {"m": "exp_avg", "values": "exp_avg_sq"},
-    "SGD": {"values": "momentum_buffer"},
-    "RMSprop": {"values": "square_avg"},
-}
 
 
 def is_tensor(value: Any) -> bool:
@@ -35,36 +27,18 @@ def is_tensor(value: Any) -> bool:
     return isinstance(value, Var)
 
 
-class JittorPortTraining(JittorTraining):
-    """Passes of training on a module of the user's.
-
-    Args:
-        args: see ``JittorPort.build``.
-        model: the module.
-        loss: called with outputs and targets; None sums the outputs with drawn weights.
-        names: of modules and weights.
-    """
+class JittorPortTraining(PortPasses, JittorTraining):
+    """Passes of training on a module of the user's; see ``PortPasses``."""
 
     def __init__(self, args: Any, model: nn.Module, loss: Any, names: Names) -> None:
-        self.args = args
-        self.model = model
-        self.loss = loss
-        self.names = names
-        self.named = names.modules(model.named_modules())
-        if isinstance(loss, nn.Module):
-            self.named += of_criterion(loss.named_modules())
-        self.optim = JittorOptim(self)
+        super().__init__(args, model, loss, names)
+        self.optim = JittorOptim(self.trained, self.names)
         self._pairs: dict[str, str] = {}
         self._counts = [0, 0]
 
     def trained(self) -> dict[str, Var]:
         """Return the parameters that take a gradient, by the reference's names."""
-        weights = self.names.weights(dict(self.model.named_parameters()))
-        return {name: weight for name, weight in weights.items() if not weight.is_stop_grad()}
-
-    def state(self) -> dict[str, Any]:
-        """Return parameters and buffers by the reference's names."""
-        return self.names.weights(self.model.state_dict())
+        return {name: weight for name, weight in self.own_parameters().items() if not weight.is_stop_grad()}
 
     def rates(self, optimizer: Any) -> list[float]:
         """Return the learning rate of each group, which may be told of the optimizer only."""
@@ -210,99 +184,3 @@ class _Choosing:
         assert self.dropout is not None
         mask = chance.keep_mask(*self.dropout, self.labels.next(DROPOUT), tuple(x.shape), p)
         return (x * jt.array(mask).int32() / (1.0 - p)).cast(str(x.dtype))
-
-
-class JittorOptim:
-    """An optimizer of Jittor's, as the steps ask for it.
-
-    Args:
-        training: whose parameters it has.
-    """
-
-    def __init__(self, training: JittorPortTraining) -> None:
-        self._training = training
-
-    def build_optimizer(self, model: nn.Module, args: Any) -> Any:
-        """Return the optimizer of a recipe, or what the user's function returns."""
-        recipe = args.optimizer
-        self._schedule: Any = None
-        if isinstance(recipe, Mapping):
-            optimizer = getattr(jt.optim, recipe["name"])(model.parameters(), **recipe["options"])
-            if recipe["drop_every"]:
-                self._schedule = jt.lr_scheduler.StepLR(optimizer, recipe["drop_every"], recipe["gamma"])
-        else:
-            made = (builders.find(recipe) if isinstance(recipe, str) else recipe)(model)
-            optimizer, self._schedule = made if isinstance(made, tuple) else (made, None)
-        return optimizer
-
-    def build_scheduler(self, optimizer: Any, args: Any) -> Any:
-        """Return the schedule, or one that does nothing."""
-        return self._schedule or Constant()
-
-    def backward(self, optimizer: Any, loss: Var) -> None:
-        """Compute the gradients of ``loss``; earlier ones are dropped."""
-        optimizer.zero_grad()
-        optimizer.backward(loss)
-
-    def gradients(self, optimizer: Any) -> dict[str, Var]:
-        """Return the gradient of each parameter that takes one."""
-        return {
-            name: gradient
-            for group, names in self._names(optimizer)
-            for name, gradient in zip(names, group.get("grads", []), strict=False)
-            if name
-        }
-
-    def set_gradients(self, optimizer: Any, values: Mapping[str, Array]) -> None:
-        """Put arrays in the place of all gradients."""
-        # What ``backward`` would have noted; without it clipping does nothing.
-        optimizer._Optimizer__zero_grad = False
-        for group, names in self._names(optimizer):
-            group["grads"] = [
-                (jt.array(values[name], dtype=str(p.dtype)) if name else jt.zeros_like(p)).stop_grad().sync()
-                for name, p in zip(names, group["params"], strict=True)
-            ]
-
-    def clip_grad_norm(self, optimizer: Any, max_norm: float) -> float:
-        """Clip all gradients as Jittor does, where there is a norm to clip to; return the norm before."""
-        values = list(self.gradients(optimizer).values())
-        norm = float(np.sqrt(sum(np.square(value.numpy(), dtype=np.float64).sum() for value in values)))
-        if max_norm > 0:
-            optimizer.clip_grad_norm(max_norm)
-        return norm
-
-    def moments(self, optimizer: Any) -> dict[str, dict[str, Any]]:
-        """Return what the optimizer keeps of each parameter, by PyTorch's kinds.
-
-        Raises:
-            ValueError: it is of a class whose memory is not known.
-        """
-        kind = type(optimizer).__name__
-        if hasattr(optimizer, "state") and isinstance(optimizer.state, Mapping):
-            return {self._training.names.rename(name): dict(kept) for name, kept in optimizer.state.items()}
-        if kind not in _MOMENTS:
-            raise ValueError(
-                f"what {kind} keeps of a parameter is not known; give it `state`, a dict by parameter's name"
-            )
-        kept: dict[str, dict[str, Any]] = {}
-        for group, names in self._names(optimizer):
-            for i, name in enumerate(names):
-                if name:
-                    kept[name] = {to: group[own][i].numpy() for own, to in _MOMENTS[kind].items()}
-                    if kind != "SGD":
-                        kept[name]["step"] = np.asarray(optimizer.n_step)
-                    elif not group.get("momentum", optimizer.momentum):
-                        kept[name] = {}
-        return kept
-
-    def _names(self, optimizer: Any) -> list[tuple[dict[str, Any], list[str]]]:
-        """Return the groups with the names of their parameters; of one that takes no gradient it is empty."""
-        names = {id(p): name for name, p in self._training.trained().items()}
-        return [(group, [names.get(id(p), "") for p in group["params"]]) for group in optimizer.param_groups]
-
-
-class Constant:
-    """A schedule that leaves the learning rate as it is."""
-
-    def step(self) -> None:
-        """Do nothing."""

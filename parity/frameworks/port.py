@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -10,7 +11,9 @@ import numpy as np
 
 from detr_common.errors import InputError
 from parity.capture import ROOT
+from parity.frameworks import builders
 from parity.frameworks.base import CRITERION, Array
+from parity.port.feed import put_together
 from parity.port.names import Renames, is_ignored
 
 Named = list[tuple[str, Any]]
@@ -109,6 +112,100 @@ def losses_by_name(value: Any, is_tensor: Any) -> dict[str, Any]:
     raise ValueError(
         f"the loss returned {type(value).__name__}; return one number, or a dict of numbers whose sum it is"
     )
+
+
+class PortAdapter(ABC):
+    """What the adapters of both frameworks have in common; see ``parity.frameworks.base.Adapter``.
+
+    Attributes:
+        name: of the framework.
+        holders: classes of modules that need not run, since they only hold others.
+    """
+
+    name: str
+    holders: tuple[type, ...]
+    args: Any
+    names: Names
+    training: Any
+
+    @abstractmethod
+    def tensor(self, array: Array) -> Any:
+        """Return the framework's tensor of an array, of the dtype of the run."""
+
+    def feed(self, arrays: Mapping[str, Array]) -> Any:
+        """Put positional arguments, keyword arguments and targets together."""
+        return put_together(arrays, self.tensor)
+
+    def modules(self) -> list[str]:
+        """Return the names of the modules that are looked at."""
+        return [name for name, _ in self.training.named]
+
+    def unused(self) -> list[str]:
+        """Return the rules of renaming, and paths to ignore, that fitted nothing in the model."""
+        return self.names.unused
+
+    def resting(self) -> list[str]:
+        """Return those that only hold others."""
+        return [name for name, module in self.training.named if type(module) in self.holders]
+
+    def plant(self, mutant: str) -> None:
+        """Refuse: faults are planted in detectors."""
+        raise InputError(f"{mutant}: faults of the catalogue are of the detector; change the port itself")
+
+    def made(self, kind: type) -> Any:
+        """Return the module that the user's function returns, or that was given.
+
+        Raises:
+            InputError: it is none.
+        """
+        made = self.args.builder
+        if isinstance(made, str):
+            made = builders.find(made)(**self.args.options)
+            builders.refuse_other(self.name, self.args.builder)
+        if not isinstance(made, kind):
+            due = f"{self.name}.nn.Module"
+            raise InputError(f"{self.args.builder}: returned {type(made).__name__}, where a {due} is due")
+        return made
+
+    def made_loss(self) -> Any:
+        """Return the loss that a name stands for, or that was given."""
+        loss = builders.find(self.args.loss) if isinstance(self.args.loss, str) else self.args.loss
+        return loss() if isinstance(loss, type) else loss
+
+
+class PortPasses:
+    """What the passes of training on a module of the user's have in common.
+
+    Args:
+        args: of the port (``parity.port.job.PortJob.args``).
+        model: the module.
+        loss: called with outputs and targets; None sums the outputs with drawn weights.
+        names: of modules and weights.
+    """
+
+    def __init__(self, args: Any, model: Any, loss: Any, names: Names) -> None:
+        self.args = args
+        self.model = model
+        self.loss = loss
+        self.names = names
+        self.named = names.modules(model.named_modules())
+        if hasattr(loss, "named_modules"):
+            self.named += of_criterion(loss.named_modules())
+
+    def state(self) -> dict[str, Any]:
+        """Return parameters and buffers by the reference's names."""
+        return self.names.weights(self.model.state_dict())
+
+    def own_parameters(self) -> dict[str, Any]:
+        """Return all parameters by the reference's names."""
+        return self.names.weights(dict(self.model.named_parameters()))
+
+
+class Constant:
+    """A schedule that leaves the learning rate as it is."""
+
+    def step(self) -> None:
+        """Do nothing."""
 
 
 def check_device(device: str, seen: bool, framework: str) -> None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ from detr_common.run import check_training_args
 from detr_pt.__main__ import Trainer
 from detr_pt.postprocess import postprocess
 from parity import chance
-from parity.capture import Captured, Recent
 from parity.frameworks.base import (
     EPOCH_STEPS,
     POSTPROCESSORS,
@@ -29,14 +27,14 @@ from parity.frameworks.base import (
     NoteStep,
     flatten_results,
     forward_request,
-    panoptic_results,
     photograph_sizes,
 )
+from parity.frameworks.panoptic import panoptic_results
 from parity.frameworks.torch_operations import noting
-from parity.frameworks.torch_training import HOLDERS, TorchTraining, capturing, drawing, to_numpy
+from parity.frameworks.torch_settings import environment, full_precision, move_by_one_ulp
+from parity.frameworks.torch_training import HOLDERS, TorchTraining, drawing, emitting, to_numpy
 from parity.frameworks.weights import write_weights
 from parity.recording.operations import Operations
-from parity.trace import Entry
 
 
 class TorchAdapter:
@@ -46,13 +44,7 @@ class TorchAdapter:
 
     def environment(self) -> dict[str, str]:
         """Return versions and flags."""
-        return {
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-            "threads": str(torch.get_num_threads()),
-            "mkldnn": str(torch.backends.mkldnn.is_available()),
-            "cuda": str(torch.cuda.is_available()),
-        }
+        return environment()
 
     def build(self, args: argparse.Namespace, weights: Path | None, twin: int = 0) -> None:
         """Build the detector in evaluation mode and load weights into it."""
@@ -138,7 +130,7 @@ class TorchAdapter:
         tensors = [torch.from_numpy(image).to(device=self.args.device, dtype=dtype) for image in images]
         own = torch.tensor([image.shape[1:] for image in images], device=self.args.device)
         there = torch.tensor(sizes or photograph_sizes(images), device=self.args.device)
-        with torch.no_grad(), self._capture(emit):
+        with torch.no_grad(), emitting(self._named_modules(), self.model, emit):
             outputs = self.model(tensors)
             detections, maps = postprocess(self.postprocessors, outputs, there, own)
         results = {name: to_numpy(value) for name, value in flatten_results(outputs, detections).items()}
@@ -151,36 +143,3 @@ class TorchAdapter:
 
     def _named_modules(self) -> list[tuple[str, nn.Module]]:
         return [*self.training.named, *((POSTPROCESSORS[kind], module) for kind, module in self.postprocessors.items())]
-
-    @contextmanager
-    def _capture(self, emit: EmitEntry | None) -> Iterator[None]:
-        if emit is None:
-            yield
-            return
-        recent = Recent()
-
-        def note(c: Captured) -> None:
-            emit(Entry(c.name, c.owner, c.source, to_numpy(c.tensor), c.caller, c.inputs, recent.find(c)))
-
-        with capturing(self._named_modules(), self.model, note):
-            yield
-
-
-def full_precision() -> None:
-    """Let a GPU compute in full float32, as Jittor does, and the same way every time."""
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.benchmark = False
-    torch.backends.cudnn.deterministic = True
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    # Some backward passes of DETR have no deterministic form on a GPU; they warn.
-    torch.use_deterministic_algorithms(True, warn_only=True)
-
-
-def move_by_one_ulp(model: nn.Module, seed: int) -> None:
-    """Move every weight to a neighbouring number, up or down by a seeded coin."""
-    coin = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for weight in model.parameters():
-            up = torch.rand(weight.shape, generator=coin) < 0.5
-            towards = torch.where(up, torch.inf, -torch.inf).to(weight)
-            weight.copy_(torch.nextafter(weight, towards))

@@ -7,23 +7,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from detr_common.errors import InputError
-from parity.capture import Captured, Recent
-from parity.frameworks import builders
 from parity.frameworks.base import Array, EmitEntry
-from parity.frameworks.port import Names, check_device, flatten
-from parity.frameworks.torch_adapter import full_precision, move_by_one_ulp
+from parity.frameworks.port import Names, PortAdapter, check_device, flatten
 from parity.frameworks.torch_operations import noting
 from parity.frameworks.torch_port_training import TorchPortTraining
-from parity.frameworks.torch_training import HOLDERS, capturing, to_numpy
+from parity.frameworks.torch_settings import environment, full_precision, move_by_one_ulp
+from parity.frameworks.torch_training import HOLDERS, emitting, to_numpy
 from parity.frameworks.weights import read_weights, write_weights
-from parity.port.feed import put_together
 from parity.recording.operations import Operations
-from parity.trace import Entry
 
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
@@ -33,20 +27,15 @@ def is_tensor(value: Any) -> bool:
     return isinstance(value, Tensor)
 
 
-class TorchPort:
+class TorchPort(PortAdapter):
     """Runs a module of the user's; see ``parity.frameworks.base.Adapter``."""
 
     name = "torch"
+    holders = HOLDERS
 
     def environment(self) -> dict[str, str]:
         """Return versions and flags."""
-        return {
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-            "threads": str(torch.get_num_threads()),
-            "mkldnn": str(torch.backends.mkldnn.is_available()),
-            "cuda": str(torch.cuda.is_available()),
-        }
+        return environment()
 
     def build(self, args: Any, weights: Path | None, twin: int = 0) -> None:
         """Build the model by the user's function, in evaluation mode.
@@ -67,14 +56,14 @@ class TorchPort:
         self.twin = twin
         with self.arithmetic():
             torch.manual_seed(args.seed)
-            self.model = self._made().to(args.device, getattr(torch, args.dtype))
+            self.model = self.made(nn.Module).to(args.device, getattr(torch, args.dtype))
             self.model.eval()
             self.names = Names(args, "torch", CONTAINERS)
             if weights is not None:
                 self._load(weights)
             if twin:
                 move_by_one_ulp(self.model, twin)
-            self.training = TorchPortTraining(args, self.model, self._loss(), self.names)
+            self.training = TorchPortTraining(args, self.model, self.made_loss(), self.names)
 
     def operations(self, arrays: Mapping[str, Array], emit: EmitEntry) -> None:
         """Run the model and emit the result of every operation in short."""
@@ -88,32 +77,12 @@ class TorchPort:
         """Write parameters and buffers."""
         write_weights(path, {name: to_numpy(one) for name, one in self.names.weights(self.model.state_dict()).items()})
 
-    def modules(self) -> list[str]:
-        """Return the names of the modules that are looked at."""
-        return [name for name, _ in self.training.named]
-
-    def unused(self) -> list[str]:
-        """Return the rules of renaming, and paths to ignore, that fitted nothing in the model."""
-        return self.names.unused
-
-    def resting(self) -> list[str]:
-        """Return those that only hold others."""
-        return [name for name, module in self.training.named if type(module) in HOLDERS]
-
-    def plant(self, mutant: str) -> None:
-        """Refuse: faults are planted in detectors."""
-        raise InputError(f"{mutant}: faults of the catalogue are of the detector; change the port itself")
-
-    def feed(self, arrays: Mapping[str, Array]) -> Any:
-        """Put positional arguments, keyword arguments and targets together."""
-        return put_together(arrays, self._tensor)
-
     def forward(
         self, arrays: Mapping[str, Array], emit: EmitEntry | None, request: Mapping[str, Any]
     ) -> dict[str, Array]:
         """Run the model."""
         args, kwargs, _ = self.feed(arrays)
-        with torch.no_grad(), self._capture(emit):
+        with torch.no_grad(), emitting(self.training.named, self.model, emit):
             outputs = self.model(*args, **kwargs)
         return {path: to_numpy(value) for path, value in flatten(outputs, is_tensor)}
 
@@ -129,39 +98,14 @@ class TorchPort:
             torch.set_default_dtype(default)
             torch.backends.mkldnn.enabled = torch.backends.cudnn.enabled = enabled
 
-    def _made(self) -> nn.Module:
-        made = self.args.builder
-        if isinstance(made, str):
-            made = builders.find(made)(**self.args.options)
-            builders.refuse_other(self.name, self.args.builder)
-        if not isinstance(made, nn.Module):
-            raise InputError(f"{self.args.builder}: returned {type(made).__name__}, where a torch.nn.Module is due")
-        return made
-
-    def _loss(self) -> Any:
-        loss = builders.find(self.args.loss) if isinstance(self.args.loss, str) else self.args.loss
-        return loss() if isinstance(loss, type) else loss
-
     def _load(self, weights: Path) -> None:
         arrays = read_weights(weights)
         with torch.no_grad():
             for name, weight in self.names.weights(self.model.state_dict()).items():
                 weight.copy_(torch.from_numpy(arrays[name]))
 
-    def _tensor(self, array: Array) -> Tensor:
+    def tensor(self, array: Array) -> Tensor:
+        """Return a tensor of an array, of the dtype of the run."""
         dtype = getattr(torch, self.args.dtype) if array.dtype.kind == "f" else None
         # A copy, since a model may write to what it is fed.
         return torch.tensor(array, dtype=dtype, device=self.args.device)
-
-    @contextmanager
-    def _capture(self, emit: EmitEntry | None) -> Iterator[None]:
-        if emit is None:
-            yield
-            return
-        recent = Recent()
-
-        def note(c: Captured) -> None:
-            emit(Entry(c.name, c.owner, c.source, to_numpy(c.tensor), c.caller, c.inputs, recent.find(c)))
-
-        with capturing(self.training.named, self.model, note):
-            yield

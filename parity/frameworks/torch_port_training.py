@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from parity import chance
-from parity.capture import Captured
-from parity.choices import WANTED, Choices
-from parity.frameworks import builders
-from parity.frameworks.base import Array, gradient_name
-from parity.frameworks.port import Names, direction, flatten, losses_by_name, of_criterion
+from parity.choices import Choices
+from parity.frameworks.port import Names, PortPasses, direction, flatten, losses_by_name
 from parity.frameworks.port_choices import DROPOUT, POOL, RELU, Labels
-from parity.frameworks.torch_training import TorchTraining, capturing, to_numpy
+from parity.frameworks.torch_port_optim import TorchOptim
+from parity.frameworks.torch_training import TorchTraining, to_numpy
 
 
 def is_tensor(value: Any) -> bool:
@@ -27,48 +24,16 @@ def is_tensor(value: Any) -> bool:
     return isinstance(value, Tensor)
 
 
-class TorchPortTraining(TorchTraining):
-    """Passes of training on a module of the user's.
-
-    Args:
-        args: see ``TorchPort.build``.
-        model: the module.
-        loss: called with outputs and targets; None sums the outputs with drawn weights.
-        names: of modules and weights.
-    """
+class TorchPortTraining(PortPasses, TorchTraining):
+    """Passes of training on a module of the user's; see ``PortPasses``."""
 
     def __init__(self, args: Any, model: nn.Module, loss: Any, names: Names) -> None:
-        self.args = args
-        self.model = model
-        self.loss = loss
-        self.names = names
-        self.named = names.modules(model.named_modules())
-        if isinstance(loss, nn.Module):
-            self.named += of_criterion(loss.named_modules())
-        self.optim = TorchOptim(self)
+        super().__init__(args, model, loss, names)
+        self.optim = TorchOptim(self.trained)
 
     def trained(self) -> dict[str, Tensor]:
         """Return the parameters that take a gradient, by the reference's names."""
-        return {
-            name: p for name, p in self.names.weights(dict(self.model.named_parameters())).items() if p.requires_grad
-        }
-
-    def state(self) -> dict[str, Any]:
-        """Return parameters and buffers by the reference's names."""
-        return self.names.weights(self.model.state_dict())
-
-    def choose(self, batch: Any) -> dict[str, Array]:
-        """Run the losses, and return the choices and which tensors the total loss has a gradient of."""
-        choices = Choices()
-        wanted: dict[str, Array] = {}
-
-        def note(c: Captured) -> None:
-            if c.tensor.requires_grad and not isinstance(c.tensor, nn.Parameter):
-                wanted[WANTED + gradient_name(c.name)] = np.zeros(0, np.uint8)
-
-        with self.choosing(choices), capturing(self.named, self.model, note, split=True):
-            self.run(batch)
-        return {**choices.made, **wanted}
+        return {name: p for name, p in self.own_parameters().items() if p.requires_grad}
 
     @contextmanager
     def choosing(self, choices: Choices, dropout: tuple[int, int] | None = None) -> Iterator[None]:
@@ -152,72 +117,3 @@ class _Choosing(TorchFunctionMode):  # type: ignore[misc]
             return func(x, p, training, inplace)
         mask = chance.keep_mask(*self.dropout, self.labels.next(DROPOUT), tuple(x.shape), p)
         return x * torch.from_numpy(mask).to(x) * (1 / (1 - p))
-
-
-class TorchOptim:
-    """An optimizer of PyTorch's, as the steps ask for it.
-
-    Args:
-        training: whose parameters it has.
-    """
-
-    def __init__(self, training: TorchPortTraining) -> None:
-        self._training = training
-
-    def build_optimizer(self, model: nn.Module, args: Any) -> torch.optim.Optimizer:
-        """Return the optimizer of a recipe, or what the user's function returns."""
-        recipe = args.optimizer
-        self._schedule: Any = None
-        if isinstance(recipe, Mapping):
-            optimizer = getattr(torch.optim, recipe["name"])(model.parameters(), **recipe["options"])
-            if recipe["drop_every"]:
-                step_lr = torch.optim.lr_scheduler.StepLR
-                self._schedule = step_lr(optimizer, recipe["drop_every"], recipe["gamma"])
-        else:
-            made = (builders.find(recipe) if isinstance(recipe, str) else recipe)(model)
-            optimizer, self._schedule = made if isinstance(made, tuple) else (made, None)
-        return optimizer
-
-    def build_scheduler(self, optimizer: torch.optim.Optimizer, args: Any) -> Any:
-        """Return the schedule, or one that does nothing."""
-        return self._schedule or Constant()
-
-    def backward(self, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
-        """Compute the gradients of ``loss``; earlier ones are dropped."""
-        optimizer.zero_grad()
-        loss.backward()
-
-    def gradients(self, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-        """Return the gradient of each parameter that has one."""
-        return {name: p.grad for name, p in self._training.trained().items() if p.grad is not None}
-
-    def set_gradients(self, optimizer: torch.optim.Optimizer, values: Mapping[str, Array]) -> None:
-        """Put arrays in the place of all gradients."""
-        for name, p in self._training.trained().items():
-            p.grad = torch.tensor(values[name], dtype=p.dtype, device=p.device)
-
-    def clip_grad_norm(self, optimizer: torch.optim.Optimizer, max_norm: float) -> Tensor:
-        """Clip all gradients together, where there is a norm to clip to; return the norm before."""
-        parameters = [p for p in self._training.trained().values() if p.grad is not None]
-        if max_norm > 0:
-            return nn.utils.clip_grad_norm_(parameters, max_norm)
-        return torch.stack([torch.linalg.vector_norm(p.grad) for p in parameters]).norm()
-
-    def moments(self, optimizer: torch.optim.Optimizer) -> dict[str, dict[str, Array]]:
-        """Return what the optimizer keeps of each parameter, by kind."""
-        return {
-            name: {
-                kind: to_numpy(value) if is_tensor(value) else np.asarray(value)
-                for kind, value in optimizer.state[p].items()
-                if value is not None
-            }
-            for name, p in self._training.trained().items()
-            if p in optimizer.state
-        }
-
-
-class Constant:
-    """A schedule that leaves the learning rate as it is."""
-
-    def step(self) -> None:
-        """Do nothing."""

@@ -166,6 +166,21 @@ def capturing(named: Named, model: nn.Module, note: Any, split: bool = False) ->
 
 
 @contextmanager
+def emitting(named: Named, model: nn.Module, emit: EmitEntry | None) -> Iterator[None]:
+    """Emit what crosses modules as it comes; None runs plainly."""
+    if emit is None:
+        yield
+        return
+    recent = Recent()
+
+    def note(c: Captured) -> None:
+        emit(Entry(c.name, c.owner, c.source, to_numpy(c.tensor), c.caller, c.inputs, recent.find(c)))
+
+    with capturing(named, model, note):
+        yield
+
+
+@contextmanager
 def choosing(named: Named, choices: Choices, dropout: tuple[int, int] | None = None) -> Iterator[None]:
     """Note choices or impose them; with a seed and a step also draw the masks of dropouts."""
     names = {id(m): name for name, m in named if isinstance(m, CHOOSING)}

@@ -1,0 +1,20 @@
+"""Versions and flags of Jittor."""
+
+from __future__ import annotations
+
+import detr_jt  # noqa: F401 - readies Jittor, so it comes before Jittor itself
+
+# isort: split
+import jittor as jt
+import numpy as np
+
+
+def environment() -> dict[str, str]:
+    """Return versions and flags."""
+    return {
+        "jittor": jt.__version__,
+        "numpy": np.__version__,
+        "mkl": str(bool(jt.compile_extern.use_mkl)),
+        "cuda": str(bool(jt.has_cuda)),
+        "cache": jt.flags.cache_path,
+    }
