@@ -22,7 +22,7 @@ from parity.port.live import LocalWorker
 from parity.port.names import WeightsVerdict
 from parity.port.port import Port, as_path
 from parity.port.verdict import PortVerdict
-from parity.rungs import PORT, REFERENCE, RUNS, Run
+from parity.rungs import PORT, RUNS, Run
 from parity.training import silent
 from parity.wire import Array
 
@@ -192,6 +192,3 @@ def same(first: Array, second: Array) -> bool:
     return (
         first.shape == second.shape and first.dtype == second.dtype and first.tobytes() == np.asarray(second).tobytes()
     )
-
-
-__all__ = ["REFERENCE", "Port", "PortSession", "compare_models", "compare_port"]

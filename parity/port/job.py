@@ -18,6 +18,8 @@ from parity.port.feed import ModelFeed
 from parity.port.recipe import Optimizer, Reference, named
 from parity.rungs import PORT, REFERENCE, TWIN_SEEDS, Run
 
+Progress = Callable[[str, int], None]
+REFERENCE_RUN: Run = (REFERENCE, "float32")
 RUNGS = ("weights", "layers", "losses", "gradients", "steps")
 
 
@@ -195,7 +197,3 @@ def _recipe(optimizer: Any) -> Any:
 
 def _named_or_none(optimizer: Reference | None, which: str) -> str | None:
     return None if optimizer is None else named(optimizer, f"optimizer of {which}")
-
-
-Progress = Callable[[str, int], None]
-REFERENCE_RUN: Run = (REFERENCE, "float32")

@@ -11,7 +11,7 @@ from typing import Any
 
 from detr_common.errors import InputError
 from parity.choices import WANTED
-from parity.client import Worker, WorkerError
+from parity.client import Worker
 from parity.frameworks.base import Feed
 from parity.frameworks.weights import read_weights, write_weights
 from parity.layers import ModelJob
@@ -231,6 +231,3 @@ class _Recorder:
         self.traces.append(place)
         if worker.failure:
             self.failures[place] = worker.failure
-
-
-__all__ = ["RECORDED", "RecordJob", "WorkerError", "record"]
