@@ -60,9 +60,9 @@ def use(jittor: Any) -> bool:
     try:
         if not shortcut.exists():
             folder.mkdir(parents=True, exist_ok=True)
-            _write(header, "".join(f"#include {name}\n" for name in _HEADERS))
+            write_whole(header, "".join(f"#include {name}\n" for name in _HEADERS))
             _compile(flags.cc_path, flags.cc_flags, header)
-            _write(shortcut, _SHORTCUT.format(mark=_MARK, python=shlex.quote(flags.python_path)), 0o755)
+            write_whole(shortcut, _SHORTCUT.format(mark=_MARK, python=shlex.quote(flags.python_path)), 0o755)
     except (OSError, subprocess.SubprocessError):
         return False
     flags.cc_flags = f' {" ".join(_DEFINES)} -include "{header}" {flags.cc_flags}'
@@ -70,7 +70,7 @@ def use(jittor: Any) -> bool:
     return True
 
 
-def _write(path: Path, text: str, mode: int = 0o644) -> None:
+def write_whole(path: Path, text: str, mode: int = 0o644) -> None:
     """Write a file that other processes see whole or not at all."""
     with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
         file.write(text)

@@ -1,13 +1,15 @@
 """DETR in Jittor; detr_pt is its mirror image in PyTorch."""
 
-from detr_common import jittor_headers
+from detr_common import jittor_convolution, jittor_headers
 from detr_common.jittor_ready import preserving_random_state, ready
 
 ready()  # before the first import of Jittor, which reads what this decides
 with preserving_random_state():  # which that import would reseed
     import jittor
 
-    jittor_headers.use(jittor)  # before the first kernel is compiled
+    # Before the first kernel is compiled.
+    jittor_headers.use(jittor)
+    jittor_convolution.use(jittor)
 
     from detr_jt.checkpoint import load_weights
     from detr_jt.criterion import SetCriterion, total_loss

@@ -23,12 +23,13 @@ import json
 from detr_common.jittor_ready import ready
 ready()
 import jittor
-from detr_common import jittor_headers
+from detr_common import jittor_convolution, jittor_headers
 headers = "compiled before" if jittor_headers.use(jittor) else "parsed for each kernel"
+convolutions = "as in PyTorch" if jittor_convolution.use(jittor) else "Jittor's own choice"
 product = jittor.array([[1.0, 2.0], [3.0, 4.0]]) @ jittor.array([[1.0, 0.0], [0.0, 1.0]])
 assert product.numpy().tolist() == [[1.0, 2.0], [3.0, 4.0]], "a matrix product came out wrong: %r" % (product,)
 found = dict(jittor=jittor.__version__, onednn=jittor.mkl_ops is not None, cuda=bool(jittor.has_cuda),
-             headers=headers)
+             headers=headers, convolutions=convolutions)
 print("{_MARK}" + json.dumps(found))
 """
 

@@ -18,7 +18,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from detr_common import jittor_headers
+from detr_common import jittor_convolution, jittor_headers
 from detr_common.jittor_ready import ready
 from parity.gotchas.values import plain
 
@@ -39,6 +39,7 @@ def _jittor() -> tuple[Namespace, Callable[[Any], Any], Callable[[int], object]]
     from jittor import nn
 
     jittor_headers.use(jt)
+    jittor_convolution.use(jt)
     return {"jt": jt, "nn": nn}, lambda array: jt.array(array, dtype=str(array.dtype)), jt.set_global_seed
 
 
