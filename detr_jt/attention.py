@@ -6,7 +6,8 @@ Shapes: L queries, S keys, B images, E features, H heads, D = E / H features a h
 import jittor as jt
 from jittor import Var, nn
 
-from detr_jt.layers import Dropout, constant
+from detr_jt.kernels import product
+from detr_jt.layers import Dropout, Linear, constant, linear
 
 
 class MultiheadAttention(nn.Module):
@@ -30,7 +31,7 @@ class MultiheadAttention(nn.Module):
         self.scaling = (embed_dim // num_heads) ** -0.5
         self.in_proj_weight = jt.empty((3 * embed_dim, embed_dim))
         self.in_proj_bias = jt.zeros((3 * embed_dim,))
-        self.out_proj = nn.Linear(embed_dim, embed_dim)
+        self.out_proj = Linear(embed_dim, embed_dim)
         self.dropout = Dropout(dropout)
         jt.init.xavier_uniform_(self.in_proj_weight)
         jt.init.zero_(self.out_proj.bias)
@@ -48,16 +49,16 @@ class MultiheadAttention(nn.Module):
             [L, B, E].
         """
         q, k, v = (self.project(x, part) for part, x in enumerate((query, key, value)))
-        scores = jt.matmul(q * constant(self.scaling, q), k.transpose(2, 3))
+        scores = product(q * constant(self.scaling, q), k, transposed=True)
         if key_padding_mask is not None:
             scores = scores.masked_fill(key_padding_mask[:, None, None, :], float("-inf"))
         weights = self.dropout(nn.softmax(scores, dim=-1))
-        heads = jt.matmul(weights, v)
+        heads = product(weights, v, transposed=False)
         return self.out_proj(heads.permute(2, 0, 1, 3).reshape(query.shape))
 
     def project(self, x: Var, part: int) -> Var:
         """Apply the query (0), key (1) or value (2) projection: [L, B, E] to [B, H, L, D]."""
         rows = slice(part * self.embed_dim, (part + 1) * self.embed_dim)
-        x = nn.linear(x, self.in_proj_weight[rows], self.in_proj_bias[rows])
+        x = linear(x, self.in_proj_weight[rows], self.in_proj_bias[rows])
         length, batch, _ = x.shape
         return x.reshape(length, batch, self.num_heads, -1).permute(1, 2, 0, 3)

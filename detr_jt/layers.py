@@ -8,6 +8,8 @@ import numpy as np
 from jittor import Var, nn
 
 from detr_common.images import nearest
+from detr_jt import kernels
+from detr_jt.kernels import product
 
 
 def constant(value: float, like: Var) -> float | Var:
@@ -43,22 +45,15 @@ def _share(chosen: Var, equal: Var, like: Var) -> Var:
 class Conv2d(nn.Conv):
     """A convolution whose float64 form is a matrix product of its patches.
 
-    oneDNN serves float32 only, and the loops that Jittor falls back to are ten times slower. The result is the same
-    to the last bit.
+    oneDNN serves float32 only, and the loops that Jittor falls back to are a hundred times slower.
     """
-
-    # float64 values of a block of patches that stay in a 4 MiB cache together
-    block_values = 2**19
 
     def execute(self, x: Var) -> Var:
         """Map [B, C_in, H, W] to [B, C_out, H', W']."""
         if x.dtype != "float64":
             return super().execute(x)
         patches, size = self.patches(x)
-        weight = self.weight.reshape(self.out_channels, -1)
-        step = max(64, self.block_values // patches.shape[0])
-        starts = range(0, patches.shape[1], step)
-        y = jt.concat([jt.matmul(weight, patches[:, i : i + step]) for i in starts], dim=1)
+        y = product(self.weight.reshape(self.out_channels, -1), patches, transposed=False)
         y = y.reshape(self.out_channels, *size).transpose(1, 0, 2, 3)
         if jt.flags.no_grad:
             # Now, so that the patches of one layer at a time are in memory.
@@ -80,7 +75,31 @@ class Conv2d(nn.Conv):
         return patches, (batch, rows, columns)
 
 
+def linear(x: Var, weight: Var, bias: Var | None) -> Var:
+    """Map [..., in_features] by weight [out_features, in_features] and bias to [..., out_features].
+
+    oneDNN serves float32 only, as for convolutions.
+    """
+    if x.dtype != "float64":
+        return nn.linear(x, weight, bias)
+    y = product(x.reshape(-1, x.shape[-1]), weight, transposed=True).reshape(*x.shape[:-1], weight.shape[0])
+    return y if bias is None else y + bias
+
+
 class Linear(nn.Linear):
+    """A linear layer; see ``linear``.
+
+    Args:
+        in_features: size of the last axis of the input.
+        out_features: of the output.
+    """
+
+    def execute(self, x: Var) -> Var:
+        """Map [..., in_features] to [..., out_features]."""
+        return linear(x, self.weight, self.bias)
+
+
+class ExactLinear(nn.Linear):
     """A linear layer whose bias has a gradient as exact as PyTorch's.
 
     Jittor's own adds it up one value after another; where most have one sign, as those of "no object" have, it is off
@@ -93,7 +112,7 @@ class Linear(nn.Linear):
 
     def execute(self, x: Var) -> Var:
         """Map [..., in_features] to [..., out_features]."""
-        y = nn.matmul_transpose(x, self.weight)
+        y = linear(x, self.weight, None)
         return y + self.bias.float64().broadcast(y).cast(str(y.dtype))
 
 
@@ -112,11 +131,14 @@ class Dropout(nn.Module):
         """Drop values of ``x`` and scale up the others, in training; return ``x`` otherwise."""
         if self.p == 0 or not self.is_training():
             return x
-        return x * self.keep(x).cast(str(x.dtype)) * constant(1 / (1 - self.p), x)
+        keep, scale = self.keep(x), 1 / (1 - self.p)
+        if kernels.ours(x):
+            return kernels.masked(x, keep, scale)
+        return x * keep.cast(str(x.dtype)) * constant(scale, x)
 
     def keep(self, x: Var) -> Var:
         """Draw what is kept of ``x``, a bool of its shape."""
-        return jt.rand(x.shape) >= self.p
+        return kernels.draw(x.shape, self.p) if kernels.ours(x) else jt.rand(x.shape) >= self.p
 
 
 class LayerNorm(nn.Module):
@@ -246,7 +268,7 @@ class MLP(nn.Module):
     def __init__(self, input_dim: int, hidden_dim: int, output_dim: int, num_layers: int) -> None:
         super().__init__()
         sizes = [input_dim] + [hidden_dim] * (num_layers - 1) + [output_dim]
-        self.layers = nn.ModuleList([nn.Linear(n, k) for n, k in pairwise(sizes)])
+        self.layers = nn.ModuleList([Linear(n, k) for n, k in pairwise(sizes)])
         self.relus = nn.ModuleList([nn.ReLU() for _ in range(num_layers - 1)])
 
     def execute(self, x: Var) -> Var:

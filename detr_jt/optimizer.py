@@ -17,6 +17,7 @@ from detr_common.optimizer_state import (
     check_optimizer_state,
     check_schedule_state,
 )
+from detr_jt import kernels
 from detr_jt.layers import constant
 
 # Saved as PyTorch saves them; none of them is acted upon.
@@ -186,6 +187,11 @@ def update(p: Var, gradient: Var, state: dict[str, Any], group: Mapping[str, Any
         group: with ``lr``, ``betas``, ``eps`` and ``weight_decay``.
     """
     state["step"] += 1
+    if kernels.ours(p, gradient, state["exp_avg"], state["exp_avg_sq"]):
+        after = kernels.adamw(p, gradient, state, group)
+        for value, new in zip((p, state["exp_avg"], state["exp_avg_sq"]), after, strict=True):
+            value.update(new)
+        return
     lr, (beta1, beta2) = group["lr"], group["betas"]
     mean = state["exp_avg"] + (gradient - state["exp_avg"]) * constant(1 - beta1, p)
     # Not fused, since one kernel would square the gradient first; and the divisor is a row, since by a single number
@@ -256,8 +262,12 @@ def clip_grad_norm(optimizer: AdamW, max_norm: float) -> Var:
     values = list(gradients(optimizer).values())
     # In float64, row by row and tensor by tensor, since Jittor adds one value after the other: in float32 that costs
     # percents of a large tensor, in float64 digits.
-    rows = [value.float64().reshape(value.shape[0], -1) for value in values]
-    norm = jt.concat([(row * row).sum(1).sum() for row in rows]).sum().sqrt()
+    if kernels.ours(*values):
+        sums = [kernels.squares(value) for value in values]
+    else:
+        rows = [value.float64().reshape(value.shape[0], -1) for value in values]
+        sums = [(row * row).sum(1).sum() for row in rows]
+    norm = jt.concat(sums).sum().sqrt()
     if max_norm > 0:
         factor = jt.minimum(constant(max_norm, norm) / (norm + constant(1e-6, norm)), constant(1.0, norm))
         for value in values:

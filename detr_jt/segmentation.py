@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import jittor as jt
 from jittor import Var, nn
 
-from detr_jt.layers import Conv2d, GroupNorm, constant, resize_nearest
+from detr_jt.kernels import product
+from detr_jt.layers import Conv2d, GroupNorm, Linear, constant, resize_nearest
 from detr_jt.nested_tensor import NestedTensor, as_nested_tensor
 
 if TYPE_CHECKING:
@@ -66,8 +67,8 @@ class MHAttentionMap(nn.Module):
         super().__init__()
         self.num_heads = num_heads
         self.scaling = (hidden_dim / num_heads) ** -0.5
-        self.q_linear = nn.Linear(query_dim, hidden_dim)
-        self.k_linear = nn.Linear(query_dim, hidden_dim)
+        self.q_linear = Linear(query_dim, hidden_dim)
+        self.k_linear = Linear(query_dim, hidden_dim)
         for linear in (self.q_linear, self.k_linear):
             jt.init.xavier_uniform_(linear.weight)
             jt.init.zero_(linear.bias)
@@ -78,7 +79,7 @@ class MHAttentionMap(nn.Module):
         h, w = memory.shape[-2:]
         heads = self.q_linear(queries).reshape(b, q, self.num_heads, -1) * constant(self.scaling, queries)
         keys = self.k_linear(memory.flatten(2).transpose(1, 2)).reshape(b, h * w, self.num_heads, -1)
-        scores = jt.matmul(heads.transpose(1, 2), keys.permute(0, 2, 3, 1)).transpose(1, 2)
+        scores = product(heads.transpose(1, 2), keys.transpose(1, 2), transposed=True).transpose(1, 2)
         scores = scores.masked_fill(mask.flatten(1)[:, None, None, :], float("-inf"))
         return nn.softmax(scores.flatten(2), dim=-1).reshape(b, q, self.num_heads, h, w)
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from detr_pt.layers import Dropout
+from detr_pt.layers import Dropout, Linear
 
 
 class MultiheadAttention(nn.Module):
@@ -31,7 +31,7 @@ class MultiheadAttention(nn.Module):
         self.scaling = (embed_dim // num_heads) ** -0.5
         self.in_proj_weight = nn.Parameter(torch.empty(3 * embed_dim, embed_dim))
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * embed_dim))
-        self.out_proj = nn.Linear(embed_dim, embed_dim)
+        self.out_proj = Linear(embed_dim, embed_dim)
         self.dropout = Dropout(dropout)
         nn.init.xavier_uniform_(self.in_proj_weight)
         nn.init.zeros_(self.out_proj.bias)

@@ -11,7 +11,7 @@ from detr_common.errors import InputError
 from detr_common.options import NUM_CLASSES, num_classes
 from detr_pt.backbone import Joiner, build_backbone
 from detr_pt.criterion import SetCriterion, build_criterion
-from detr_pt.layers import MLP, Conv2d, Linear
+from detr_pt.layers import MLP, Conv2d, ExactLinear
 from detr_pt.nested_tensor import NestedTensor, as_nested_tensor
 from detr_pt.postprocess import PostProcess, PostProcessPanoptic, PostProcessSegm
 from detr_pt.segmentation import DETRsegm
@@ -51,7 +51,7 @@ class DETR(nn.Module):
         super().__init__()
         hidden_dim = transformer.decoder.norm.weight.shape[0]
         self.transformer = transformer
-        self.class_embed = Linear(hidden_dim, num_classes + 1)
+        self.class_embed = ExactLinear(hidden_dim, num_classes + 1)
         self.bbox_embed = MLP(hidden_dim, hidden_dim, 4, 3)
         self.query_embed = nn.Embedding(num_queries, hidden_dim)
         self.input_proj = Conv2d(backbone.num_channels[-1], hidden_dim, kernel_size=1)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from detr_pt.layers import Conv2d, GroupNorm, resize_nearest
+from detr_pt.layers import Conv2d, GroupNorm, Linear, resize_nearest
 from detr_pt.nested_tensor import NestedTensor, as_nested_tensor
 
 if TYPE_CHECKING:
@@ -66,8 +66,8 @@ class MHAttentionMap(nn.Module):
         super().__init__()
         self.num_heads = num_heads
         self.scaling = (hidden_dim / num_heads) ** -0.5
-        self.q_linear = nn.Linear(query_dim, hidden_dim)
-        self.k_linear = nn.Linear(query_dim, hidden_dim)
+        self.q_linear = Linear(query_dim, hidden_dim)
+        self.k_linear = Linear(query_dim, hidden_dim)
         for linear in (self.q_linear, self.k_linear):
             nn.init.xavier_uniform_(linear.weight)
             nn.init.zeros_(linear.bias)

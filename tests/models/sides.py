@@ -141,16 +141,21 @@ class Jittor(Torch):
 def observe_both(topic: str, modules: Path, scratch: Path, **inputs: object) -> dict[str, Arrays]:
     """Run ``observe_TOPIC.observe``, a module in the folder ``modules``, in both; its arrays by framework."""
     given = {name: np.asarray(value) for name, value in inputs.items()}
+    in_jittor = observe_jittor(topic, modules, scratch, given)
+    in_torch = importlib.import_module(topic).observe(Torch(), given)
+    assert set(in_torch) == set(in_jittor)
+    return {"torch": in_torch, "jittor": in_jittor}
+
+
+def observe_jittor(topic: str, modules: Path, scratch: Path, given: Arrays) -> Arrays:
+    """As ``observe_both``, in Jittor alone."""
     np.savez(scratch / "inputs.npz", **given)
     command = [sys.executable, __file__, topic, scratch / "inputs.npz", scratch / "outputs.npz"]
     environment = os.environ | {"PYTHONPATH": f"{Path(__file__).resolve().parents[2]}{os.pathsep}{modules}"}
     process = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     assert process.returncode == 0, process.stdout[-2000:] + process.stderr[-6000:]
-    in_torch = importlib.import_module(topic).observe(Torch(), given)
     with np.load(scratch / "outputs.npz") as outputs:
-        in_jittor = dict(outputs)
-    assert set(in_torch) == set(in_jittor)
-    return {"torch": in_torch, "jittor": in_jittor}
+        return dict(outputs)
 
 
 def message_of(action: Callable[[], object], *kinds: type[Exception]) -> Array:

@@ -1,0 +1,231 @@
+"""Kernels of the CPU, where what Jittor makes of its own operations is several times slower.
+
+PyTorch has an operation for each of these, so detr_pt has no such file. What each saves is in docs/measured.md. On a
+GPU, and wherever else `ours` says no, the same is computed by Jittor's operations.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jittor as jt
+from jittor import Var
+
+# Each operation is rounded as it is written, and that is as PyTorch rounds: Jittor's flags would allow multiplying with
+# a reciprocal, and joining any product with the sum that follows.
+_EXACT = """
+#include <cmath>
+#pragma GCC push_options
+#pragma GCC optimize("no-fast-math", "fp-contract=off")
+"""
+_ADAMW = (
+    _EXACT
+    + """
+template <class T>
+static void adamw(long n, const T* __restrict__ p, const T* __restrict__ g, const T* __restrict__ m,
+                  const T* __restrict__ v, T* __restrict__ p_new, T* __restrict__ m_new, T* __restrict__ v_new,
+                  T kept, T first, T second, T rest, T root, T eps, T step) {
+    #pragma omp parallel for simd schedule(static) if(n > 65536)
+    for (long i = 0; i < n; i++) {
+        T mean = std::fma(g[i] - m[i], first, m[i]);
+        T square = std::fma(g[i] * rest, g[i], v[i] * second);
+        T denominator = std::sqrt(square) / root + eps;
+        m_new[i] = mean;
+        v_new[i] = square;
+        p_new[i] = p[i] * kept - mean * step / denominator;
+    }
+}
+#pragma GCC pop_options
+"""
+)
+_ADAMW_CALL = """
+    adamw<in0_type>(in0->num, in0_p, in1_p, in2_p, in3_p, out0_p, out1_p, out2_p, data["kept"], data["first"],
+                    data["second"], data["rest"], data["root"], data["eps"], data["step"]);
+"""
+
+
+def ours(*values: Var) -> bool:
+    """Whether values, all of float32 or all of float64, are computed by the kernels of this file."""
+    return not jt.flags.use_cuda and {str(value.dtype) for value in values} in ({"float32"}, {"float64"})
+
+
+def adamw(p: Var, gradient: Var, state: Mapping[str, Any], group: Mapping[str, Any]) -> Sequence[Var]:
+    """Return a parameter and its two moments after a step; see ``detr_jt.optimizer.update``."""
+    (beta1, beta2), steps = group["betas"], state["step"]
+    numbers = {
+        "kept": 1 - group["lr"] * group["weight_decay"],
+        "first": 1 - beta1,
+        "second": beta2,
+        "rest": 1 - beta2,
+        "root": math.sqrt(1 - beta2**steps),
+        "eps": group["eps"],
+        "step": group["lr"] / (1 - beta1**steps),
+    }
+    inputs = [p, gradient, state["exp_avg"], state["exp_avg_sq"]]
+    return jt.code([p.shape] * 3, [p.dtype] * 3, inputs, cpu_header=_ADAMW, cpu_src=_ADAMW_CALL, data=numbers)
+
+
+_SQUARES = """
+#include <vector>
+template <class T>
+static double squares(long n, const T* x) {
+    // Blocks that do not depend on the number of threads, nor does the sum.
+    const long size = 16384, blocks = (n + size - 1) / size;
+    std::vector<double> sums(blocks);
+    #pragma omp parallel for schedule(static) if(blocks > 4)
+    for (long b = 0; b < blocks; b++) {
+        const long end = std::min(n, (b + 1) * size);
+        double sum = 0;
+        for (long i = b * size; i < end; i++) sum += (double)x[i] * x[i];
+        sums[b] = sum;
+    }
+    double total = 0;
+    for (double sum : sums) total += sum;
+    return total;
+}
+"""
+
+
+def squares(x: Var) -> Var:
+    """Return the sum of the squares of all values, float64 [1]."""
+    return jt.code((1,), "float64", [x], cpu_header=_SQUARES, cpu_src="out0_p[0] = squares<in0_type>(in0->num, in0_p);")
+
+
+_PRODUCT = """
+#include <cstring>
+#include <vector>
+// Adds to Rows x 32 values of a product, in registers: rows of a, in which each value is `step` from the next, times a
+// panel of b that is packed in rows of 32.
+template <int Rows, class T>
+static void tile(long depth, const T* a, long row, long step, const T* panel, T* c, long c_row, long width,
+                 bool first) {
+    T sums[Rows][32] = {};
+    for (long k = 0; k < depth; k++)
+        for (int i = 0; i < Rows; i++)
+            for (int j = 0; j < 32; j++) sums[i][j] += a[i * row + k * step] * panel[k * 32 + j];
+    for (int i = 0; i < Rows; i++)
+        for (long j = 0; j < width; j++) c[i * c_row + j] = first ? sums[i][j] : c[i * c_row + j] + sums[i][j];
+}
+
+// c [m, n] = a [m, k] b [k, n] for each of count matrices; the values of a and b are at row * i + column * j.
+template <class T>
+static void products(long count, long m, long n, long depth, const T* a, long a_row, long a_column, const T* b,
+                     long b_row, long b_column, T* c) {
+    // Sums of so many, which are added then: a longer chain would round more than PyTorch's products.
+    const long panels = (n + 31) / 32, most = std::min(depth, 128L);
+    #pragma omp parallel if(count * m * n * depth > 65536)
+    {
+        std::vector<T> panel(most * 32);
+        #pragma omp for collapse(2) schedule(static)
+        for (long one = 0; one < count; one++)
+        for (long j = 0; j < panels; j++) {
+            const long width = std::min(32L, n - j * 32);
+            const T *x = a + one * m * depth, *y = b + one * depth * n + j * 32 * b_column;
+            T* z = c + one * m * n + j * 32;
+            for (long from = 0; from < depth; from += most) {
+                const long some = std::min(most, depth - from);
+                for (long k = 0; k < some; k++) {
+                    for (long q = 0; q < width; q++) panel[k * 32 + q] = y[(from + k) * b_row + q * b_column];
+                    for (long q = width; q < 32; q++) panel[k * 32 + q] = 0;
+                }
+                long i = 0;
+                for (; i + 8 <= m; i += 8)
+                    tile<8>(some, x + i * a_row + from * a_column, a_row, a_column, panel.data(), z + i * n, n, width,
+                            !from);
+                for (; i < m; i++)
+                    tile<1>(some, x + i * a_row + from * a_column, a_row, a_column, panel.data(), z + i * n, n, width,
+                            !from);
+            }
+        }
+    }
+}
+"""
+_SIZES = 'const long count = data["count"], m = data["m"], n = data["n"], depth = data["depth"];\n'
+# Of a product and of its gradients, by whether b is transposed: what is multiplied, rows and columns first.
+_PRODUCTS = {
+    False: (
+        "products<out0_type>(count, m, n, depth, in0_p, depth, 1, in1_p, n, 1, out0_p);",
+        "products<out0_type>(count, m, depth, n, dout_p, n, 1, in1_p, 1, n, out0_p);",
+        "products<out0_type>(count, depth, n, m, in0_p, 1, depth, dout_p, n, 1, out0_p);",
+    ),
+    True: (
+        "products<out0_type>(count, m, n, depth, in0_p, depth, 1, in1_p, 1, depth, out0_p);",
+        "products<out0_type>(count, m, depth, n, dout_p, n, 1, in1_p, depth, 1, out0_p);",
+        "products<out0_type>(count, n, depth, m, dout_p, 1, n, in0_p, depth, 1, out0_p);",
+    ),
+}
+
+
+def product(a: Var, b: Var, transposed: bool) -> Var:
+    """Multiply matrices [..., M, K] by [..., K, N], or by [..., N, K] which are ``transposed``: [..., M, N].
+
+    Jittor computes many small products by loops that read each value anew.
+    """
+    if not ours(a, b):
+        return jt.matmul(a, b.transpose(-1, -2) if transposed else b)
+    rows, depth = a.shape[-2:]
+    columns = b.shape[-2 if transposed else -1]
+    forward, *backward = _PRODUCTS[transposed]
+    return jt.code(
+        (*a.shape[:-1], columns),
+        str(a.dtype),
+        [a, b],
+        cpu_header=_PRODUCT,
+        cpu_src=_SIZES + forward,
+        cpu_grad_src=[_SIZES + one for one in backward],
+        data={"count": math.prod(a.shape[:-2]), "m": rows, "n": columns, "depth": depth},
+    )
+
+
+_DRAW = """
+#include <cstdint>
+#include <cstring>
+static void draw(long n, const float* seed, double p, bool* keep) {
+    uint64_t key;
+    std::memcpy(&key, seed, sizeof(key));
+    const uint64_t bound = p * 4294967296.0;
+    // SplitMix64 (Steele et al. 2014): each value by its number alone, whatever the number of threads.
+    #pragma omp parallel for simd schedule(static) if(n > 65536)
+    for (long i = 0; i < n; i++) {
+        uint64_t z = key + (uint64_t)(i + 1) * 0x9e3779b97f4a7c15u;
+        z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+        z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+        keep[i] = ((z ^ (z >> 31)) >> 32) >= bound;
+    }
+}
+"""
+_MASK = """
+template <class T>
+static void masked(long n, const T* __restrict__ x, const bool* __restrict__ keep, T scale, T* __restrict__ y) {
+    #pragma omp parallel for simd schedule(static) if(n > 65536)
+    for (long i = 0; i < n; i++) y[i] = x[i] * (T)keep[i] * scale;
+}
+"""
+
+
+def draw(shape: Sequence[int], p: float) -> Var:
+    """Return a bool array in which each value is False with probability ``p``, by Jittor's own generator.
+
+    Jittor would draw each value from it one after another; here it draws the key of all.
+    """
+    key = jt.rand((2,))
+    call = 'draw(out0->num, in0_p, data["p"], out0_p);'
+    return jt.code(tuple(shape), "bool", [key], cpu_header=_DRAW, cpu_src=call, data={"p": p})
+
+
+def masked(x: Var, keep: Var, scale: float) -> Var:
+    """Return ``x * keep * scale`` for a bool ``keep``.
+
+    Jittor would join it with what comes before, such as a ReLU, to a loop that is not vectorised.
+    """
+    call = 'masked<out0_type>(out0->num, {x}, in1_p, data["scale"], out0_p);'
+    source, gradient = call.format(x="in0_p"), call.format(x="dout_p")
+    return jt.code(
+        x.shape,
+        str(x.dtype),
+        [x, keep],
+        cpu_header=_MASK,
+        cpu_src=source,
+        cpu_grad_src=[gradient, ""],
+        data={"scale": scale},
+    )

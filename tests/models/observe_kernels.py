@@ -1,0 +1,119 @@
+"""The kernels of detr_jt beside what it computes where it cannot use them; PyTorch computes the same."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from sides import Array, Arrays, Torch
+
+# Leading axes, rows, columns and depth: fewer than a tile, more than a panel, more than one sum; whether transposed.
+PRODUCTS = (
+    ((2, 3), 5, 7, 4, True),
+    ((2, 3), 5, 7, 4, False),
+    ((1, 2), 17, 65, 300, True),
+    ((1, 2), 17, 65, 300, False),
+    ((), 64, 33, 129, False),
+    ((), 1, 1, 1, True),
+    ((2,), 8, 32, 128, False),
+)
+DTYPES = ("float32", "float64")
+GROUP = {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 1e-2}
+
+
+def observe(side: Torch, _inputs: Mapping[str, Array]) -> Arrays:
+    from detr_jt import kernels
+
+    result: Arrays = {}
+    plainly = kernels.ours
+    for way in ("kernels", "operations"):
+        if way == "operations":
+            kernels.ours = lambda *_: False
+        for dtype in DTYPES:
+            for index in range(len(PRODUCTS)):
+                result |= {f"{way}/{dtype}/product/{index}/{k}": v for k, v in product(side, index, dtype).items()}
+            result |= {f"{way}/{dtype}/{k}": v for k, v in (update(dtype) | dropped(side, dtype)).items()}
+        result |= {f"{way}/{k}": v for k, v in clipped().items()}
+    kernels.ours = plainly
+    return result | drawn()
+
+
+def product(side: Torch, index: int, dtype: str) -> Arrays:
+    from detr_jt.kernels import product
+
+    *leading, rows, columns, depth = (*PRODUCTS[index][0], *PRODUCTS[index][1:4])
+    transposed = PRODUCTS[index][4]
+    rng = np.random.default_rng([7, index])
+    a = rng.standard_normal((*leading, rows, depth)).astype(dtype)
+    b = rng.standard_normal((*leading, *((columns, depth) if transposed else (depth, columns)))).astype(dtype)
+    pull = rng.standard_normal((*leading, rows, columns)).astype(dtype)
+    x, y = side.leaf(a), side.leaf(b)
+    z = product(x, y, transposed)
+    dx, dy = side.gradients((z * side.array(pull)).sum(), [x, y])
+    return {"a": a, "b": b, "pull": pull, "z": side.numpy(z), "da": dx, "db": dy}
+
+
+def update(dtype: str) -> Arrays:
+    """Three steps of AdamW on a parameter whose gradients span many orders of magnitude, each near its own."""
+    import jittor as jt
+
+    from detr_jt.optimizer import update
+
+    first, gradients = update_inputs(dtype)
+    p = jt.array(first, dtype=dtype).stop_grad()
+    state: dict[str, Any] = {"step": 0.0, "exp_avg": jt.zeros_like(p), "exp_avg_sq": jt.zeros_like(p)}
+    for gradient in gradients:
+        update(p, jt.array(gradient, dtype=dtype), state, GROUP)
+    return {"p": p.numpy(), "exp_avg": state["exp_avg"].numpy(), "exp_avg_sq": state["exp_avg_sq"].numpy()}
+
+
+def update_inputs(dtype: str) -> tuple[Array, list[Array]]:
+    """The parameter before the first step, and the gradients of three."""
+    rng = np.random.default_rng(8)
+    scale = 10.0 ** rng.integers(-12, 4, (70, 1000)) * rng.choice([-1, 1], (70, 1000))
+    gradients = [(rng.uniform(0.5, 2, scale.shape) * scale).astype(dtype) for _ in range(3)]
+    return rng.uniform(0.5, 2, scale.shape).astype(dtype), gradients
+
+
+def dropped(side: Torch, dtype: str) -> Arrays:
+    """Dropout after a ReLU, with a mask that is given."""
+    import jittor as jt
+
+    from detr_jt.layers import Dropout
+
+    rng = np.random.default_rng(9)
+    layer = Dropout(0.25)
+    keep = rng.random((40, 50)) > 0.25
+    layer.keep = lambda _: jt.array(keep)
+    x = side.leaf(rng.standard_normal((40, 50)).astype(dtype))
+    y = layer(jt.nn.relu(x))
+    return {"dropped": side.numpy(y), "keep": keep, "gradient": side.gradients((y * y).sum(), [x])[0]}
+
+
+def clipped() -> Arrays:
+    """Gradients clipped by their common norm."""
+    import jittor as jt
+
+    from detr_jt.optimizer import AdamW, clip_grad_norm
+
+    rng = np.random.default_rng(10)
+    shapes = [(300, 400), (7,), (64, 3, 7, 7), (1,)]
+    optimizer = AdamW([{"params": [(f"p{i}", jt.zeros(s)) for i, s in enumerate(shapes)], "lr": 1e-3}], 0.0)
+    optimizer.param_groups[0]["grads"] = [jt.array(rng.standard_normal(s).astype(np.float32)) for s in shapes]
+    norm = clip_grad_norm(optimizer, 0.1)
+    grads = optimizer.param_groups[0]["grads"]
+    return {"norm": norm.numpy()} | {f"clipped/{i}": grad.numpy() for i, grad in enumerate(grads)}
+
+
+def drawn() -> Arrays:
+    """Masks of two draws, and of the first again from the same seed."""
+    import jittor as jt
+
+    from detr_jt.kernels import draw
+
+    result = {}
+    for name, seed in (("first", 1), ("second", None), ("again", 1)):
+        if seed is not None:
+            jt.set_global_seed(seed)
+        result[f"draw/{name}"] = draw((500, 400), 0.1).numpy()
+    result["draw/all"], result["draw/none"] = draw((50,), 0.0).numpy(), draw((50,), 1.0).numpy()
+    return result
