@@ -14,9 +14,13 @@ from jittor import Var
 # Each operation is rounded as it is written, and that is as PyTorch rounds: Jittor's flags would allow multiplying with
 # a reciprocal, and joining any product with the sum that follows.
 _EXACT = """
-#include <cmath>
 #pragma GCC push_options
-#pragma GCC optimize("no-fast-math", "fp-contract=off")
+#pragma GCC optimize("no-fast-math", "no-math-errno", "no-trapping-math", "fp-contract=off")
+// Not those of <cmath>, which are compiled by other options and would be called for each value.
+static inline float root_of(float x) { return __builtin_sqrtf(x); }
+static inline double root_of(double x) { return __builtin_sqrt(x); }
+static inline float joined(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+static inline double joined(double a, double b, double c) { return __builtin_fma(a, b, c); }
 """
 _ADAMW = (
     _EXACT
@@ -27,9 +31,9 @@ static void adamw(long n, const T* __restrict__ p, const T* __restrict__ g, cons
                   T kept, T first, T second, T rest, T root, T eps, T step) {
     #pragma omp parallel for simd schedule(static) if(n > 65536)
     for (long i = 0; i < n; i++) {
-        T mean = std::fma(g[i] - m[i], first, m[i]);
-        T square = std::fma(g[i] * rest, g[i], v[i] * second);
-        T denominator = std::sqrt(square) / root + eps;
+        T mean = joined(g[i] - m[i], first, m[i]);
+        T square = joined(g[i] * rest, g[i], v[i] * second);
+        T denominator = root_of(square) / root + eps;
         m_new[i] = mean;
         v_new[i] = square;
         p_new[i] = p[i] * kept - mean * step / denominator;

@@ -27,7 +27,7 @@ UNUSED = {
     "foreach": None,
     "capturable": False,
     "differentiable": False,
-    "fused": None,
+    "fused": True,
     "decoupled_weight_decay": True,
 }
 

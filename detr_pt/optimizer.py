@@ -33,7 +33,7 @@ class AdamW(torch.optim.AdamW):
         if not any(self.names):
             raise InputError("the optimizer was given no parameter that takes a gradient")
         bare = [{"params": [p for _, p in group["params"]], "lr": group["lr"]} for group in groups]
-        super().__init__(bare, lr=bare[0]["lr"], betas=(0.9, 0.999), eps=1e-8, weight_decay=weight_decay)
+        super().__init__(bare, lr=bare[0]["lr"], betas=(0.9, 0.999), eps=1e-8, weight_decay=weight_decay, fused=True)
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Go on from a state that ``state_dict`` of either package returned, cast to the dtype of the parameters.
@@ -49,7 +49,7 @@ class AdamW(torch.optim.AdamW):
         parameters = named_parameters(self)
         check_optimizer_state(state_dict, self.names, {name: tuple(p.shape) for name, p in parameters.items()})
         groups = [
-            {key: plain(value) if key != "params" else list(value) for key, value in group.items()}
+            {key: plain(value) if key != "params" else list(value) for key, value in group.items()} | {"fused": True}
             for group in state_dict["param_groups"]
         ]
         entries = {

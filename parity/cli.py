@@ -20,6 +20,8 @@ from fixtures.pictures import PAIR
 from parity import demo, usage
 from parity.arguments import Fault, Html, JittorWeights, Json, Show, Size, Weights, checked_args
 from parity.batch import photograph_batch
+from parity.bench.cli import OPTIONS as BENCH_OPTIONS
+from parity.bench.cli import bench_command
 from parity.client import WorkerError
 from parity.data_cli import data_command
 from parity.doctor import doctor_command
@@ -62,6 +64,11 @@ app.command("data", epilog=EXIT_CODES)(data_command)
 app.command("mutants", epilog=EXIT_CODES)(mutants_command)
 app.command("ops", epilog=EXIT_CODES)(ops_command)
 app.command("report")(report_command)
+app.command(
+    "bench",
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    epilog="\b\n" + usage.options_help(BENCH_OPTIONS),
+)(bench_command)
 
 
 for _name, _command in COMMANDS.items():

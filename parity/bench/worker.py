@@ -1,0 +1,58 @@
+"""One side of a measurement: ``python -m parity.bench.worker SIDE``; started by ``parity.bench.measure``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import time
+import traceback
+from typing import Any, BinaryIO
+
+from parity.bench.sides import Package, build
+from parity.wire import Disconnected, receive, send
+
+
+def main() -> None:
+    """Answer requests until there are no more."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("side")
+    parser.add_argument("--requests", type=int, required=True)
+    parser.add_argument("--answers", type=int, required=True)
+    options = parser.parse_args()
+    with os.fdopen(options.requests, "rb", buffering=0) as requests, os.fdopen(options.answers, "wb") as answers:
+        try:
+            _serve(options.side, requests, answers)
+        except (Disconnected, BrokenPipeError):
+            return
+
+
+def _serve(side: str, requests: BinaryIO, answers: BinaryIO) -> None:
+    package: Package | None = None
+    while True:
+        request, _ = receive(requests)
+        try:
+            if request["do"] == "build":
+                package = build(side, request["args"], tuple(request["size"]))
+            assert package is not None
+            send(answers, {"answer": answer(package, request["do"])})
+        except Exception:
+            send(answers, {"failed": traceback.format_exc()})
+
+
+def answer(package: Package, what: str) -> Any:
+    """Return seconds, of each part if ``what`` is "parts"; or the peak of the resident memory in MiB."""
+    if what == "memory":
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    package.training(what != "forward")
+    if what == "parts":
+        return package.parts()
+    package.sync()
+    start = time.perf_counter()
+    if what in ("step", "forward"):
+        getattr(package, what)()
+    return time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    main()
