@@ -20,14 +20,14 @@ from parity.coverage import idle_modules, module_of
 from parity.evidence import Witness, first_only
 from parity.frameworks.base import CRITERION
 from parity.metrics import Error, Extent, extent, larger, measure, worst_index
-from parity.rungs import PORT, REFERENCE, RUNS, TRUTH, TWIN, Run, Rung
+from parity.rungs import PORT, REFERENCE, RUNS, TRUTH, TWIN, Run, Rung, foremost
 from parity.trace import Array, Entry
 from parity.verdict import Judgement, LayersVerdict
 
 Versions = dict[Run, Entry]
 
 # The extent of the truth, the port's float64 error, and the float32 errors of the port and of the reference.
-Measured = tuple[Extent | None, Error, tuple[Error, Error] | None]
+Measured = tuple[Extent | None, Error | None, tuple[Error, Error] | None]
 
 
 # Of as many calls one is not nearly exact by luck.
@@ -42,6 +42,7 @@ class Judge:
     def __init__(self, rung: Rung, runs: tuple[Run, ...] = RUNS, recent: int = RECENT) -> None:
         self._rung = rung
         self._runs = runs
+        self._port = foremost(PORT, runs)
         self._exact = rung.exact
         self._calibrated = rung.calibrated
         self._waiting: dict[str, Versions] = {}
@@ -60,7 +61,7 @@ class Judge:
             return
         versions = self._waiting.setdefault(entry.name, {})
         versions[run] = entry
-        if run == (PORT, "float64") or entry.name not in self._order:
+        if run == self._port or entry.name not in self._order:
             self._order[entry.name] = self._arrived[run]
         self._arrived[run] += 1
         if (
@@ -91,16 +92,15 @@ class Judge:
         }
         one_sided = {name: self._one_sided(versions, called) for name, versions in self._waiting.items()}
         judged = self._without_symmetric(self._pooled({**self._judged, **one_sided}))
+        speaking = {framework: workers[foremost(framework, self._runs)] for framework in called}
         modules = {
-            framework: [name for name in workers[framework, "float64"].modules if self._rung.covers(name)]
-            for framework in called
+            framework: [name for name in worker.modules if self._rung.covers(name)]
+            for framework, worker in speaking.items()
         }
         return LayersVerdict(
             rung=self._rung.name,
             judgements=first_only(judged[name] for name in sorted(judged, key=self._place(judged))),
-            idle=idle_modules(
-                modules, called, {framework: workers[framework, "float64"].resting for framework in called}
-            ),
+            idle=idle_modules(modules, called, {framework: worker.resting for framework, worker in speaking.items()}),
             unexercised=self._constant,
             doubled=self._doubled,
             crashes=[f"{worker.label}: {worker.failure}" for worker in workers.values() if worker.failure],
@@ -136,7 +136,7 @@ class Judge:
             shared = replace(reference, max_abs=error, rms=error)
             ratio, ratio_max = self._calibrated.ratios(port, shared)
             judgement = replace(judgement, ratio=ratio, ratio_max=ratio_max)
-            passes = judgement.error64 is not None and self._exact.accepts(judgement.error64)
+            passes = judgement.error64 is None or self._exact.accepts(judgement.error64)
             if judgement.problems and passes and self._calibrated.accepts(port, shared):
                 return replace(judgement, problems=(), worst="")
             return judgement
@@ -171,7 +171,7 @@ class Judge:
 
     def _one_sided(self, versions: Versions, called: dict[str, set[str]]) -> Judgement:
         """Judge a tensor that not all runs have; a module that did not run is the fault of its caller."""
-        entry = versions.get((PORT, "float64"), next(iter(versions.values())))
+        entry = versions.get(self._port, next(iter(versions.values())))
         absent = [run for run in self._due(entry.name) if run not in versions]
         frameworks = {framework for framework, _ in versions}
         side = "missing" if frameworks == {REFERENCE} else "unexpected" if frameworks == {PORT} else "uneven"
@@ -191,18 +191,18 @@ class Judge:
         return measured
 
     def _judge(self, versions: Versions) -> Judgement:
-        truth, port64 = versions[TRUTH], versions[PORT, "float64"]
+        truth, port = versions[TRUTH], versions[self._port]
         judgement = Judgement(
-            truth.name, port64.owner, port64.source, truth.array.shape, error64=None, ratio=None, ratio_max=None
+            truth.name, port.owner, port.source, truth.array.shape, error64=None, ratio=None, ratio_max=None
         )
         if truth.array.shape == () and self._rung.scalars:
             # Jittor has no array without an axis.
             versions = {run: _without_axis(entry) for run, entry in versions.items()}
-            port64 = versions[PORT, "float64"]
+            port = versions[self._port]
         for run, version in versions.items():
             problem = _unfit(version.array, run, truth.array)
             if problem:
-                return self._blame(replace(judgement, problems=(problem,)), port64, truth)
+                return self._blame(replace(judgement, problems=(problem,)), port, truth)
         of_truth, error64, floats = self._measure(versions)
         problems, worst = [], ""
         if of_truth is None and truth.array.dtype.kind == "f":
@@ -217,15 +217,16 @@ class Judge:
                     f"above {bound:g} ({single:g})"
                 )
                 worst = _describe_worst(versions[PORT, "float32"].array, truth.array)
-        if not self._exact.accepts(error64):
+        exact = error64 is None or self._exact.accepts(error64)
+        if error64 is not None and not exact:
             problems.insert(0, self._exact.complaint(error64))
-            worst = _describe_worst(port64.array, truth.array)
+            worst = _describe_worst(port.array, truth.array)
         judgement = replace(judgement, error64=error64, problems=tuple(problems), worst=worst)
         if not problems:
             return judgement
-        dtype = "float32" if self._exact.accepts(error64) and (PORT, "float32") in versions else "float64"
+        dtype = "float32" if exact and (PORT, "float32") in versions else "float64"
         judgement = replace(judgement, evidence=self._witness.evidence(versions, dtype))
-        return self._blame(judgement, port64, truth)
+        return self._blame(judgement, port, truth)
 
     def _blame(self, judgement: Judgement, port: Entry, truth: Entry) -> Judgement:
         """Charge a failure to the caller where the module was fed other tensors than in the reference.
@@ -248,7 +249,7 @@ def _measure(versions: Versions) -> Measured:
     floats = None
     if (PORT, "float32") in errors:
         floats = errors[PORT, "float32"], larger(errors[REFERENCE, "float32"], errors[TWIN])
-    return of_truth, errors[PORT, "float64"], floats
+    return of_truth, errors.get((PORT, "float64")), floats
 
 
 def _unfit(array: Array, run: Run, truth: Array) -> str:

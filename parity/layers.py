@@ -22,7 +22,7 @@ from parity.capture import RECENT
 from parity.client import Worker, WorkerError
 from parity.judge import Judge
 from parity.policy import Calibrated32, Exact64
-from parity.rungs import PORT, REFERENCE, RUNS, TWIN_SEEDS, Run
+from parity.rungs import PORT, RUNS, TWIN_SEEDS, Run, foremost
 from parity.trace import Array, Entry, Manifest, TraceWriter
 from parity.usage import check_module
 from parity.verdict import LayersVerdict
@@ -145,7 +145,7 @@ class LayersSession:
 
     Args:
         start: starts the worker of a run; by default a process of this Python with DETR in it.
-        runs: those that are compared; of fewer than all, nothing is told of float32.
+        runs: those that are compared (``parity.rungs.RUNS_OF``).
     """
 
     def __init__(self, start: Callable[[Run], Worker] = lambda run: Worker(run[0]), runs: Sequence[Run] = RUNS) -> None:
@@ -261,5 +261,5 @@ def recent_of(workers: Mapping[Run, Worker]) -> int:
 
 def environments(workers: Mapping[Run, Worker]) -> dict[str, dict[str, str]]:
     """Return versions and flags of both frameworks."""
-    sides = {framework: (framework, "float64") for framework in (REFERENCE, PORT)}
-    return {framework: workers[run].environment for framework, run in sides.items() if run in workers}
+    sides = dict.fromkeys(framework for framework, _ in workers)
+    return {framework: workers[foremost(framework, workers)].environment for framework in sides}

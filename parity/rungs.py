@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from parity.frameworks.base import CRITERION, POSTPROCESSORS
@@ -16,6 +16,19 @@ TRUTH = (REFERENCE, "float64")
 TWIN = (REFERENCE, "float32-twin")
 TWIN_SEEDS = {"float32-twin": 1, "float32-twin2": 2}
 RUNS = (TRUTH, (PORT, "float64"), (REFERENCE, "float32"), TWIN, (PORT, "float32"))
+
+# The runs of a comparison in both precisions, or in one: PyTorch's float64 run is the truth of either.
+RUNS_OF = {
+    "both": RUNS,
+    "float64": RUNS[:2],
+    "float32": tuple(run for run in RUNS if run != (PORT, "float64")),
+}
+
+
+def foremost(framework: str, runs: Iterable[Run]) -> Run:
+    """Return the run that speaks for a framework: that in float64 where there is one."""
+    there = set(runs)
+    return next(run for run in RUNS if run[0] == framework and run in there)
 
 
 def _in_all(name: str) -> tuple[Run, ...]:

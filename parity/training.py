@@ -66,8 +66,10 @@ def compare_gradients(session: LayersSession, job: TrainingJob, progress: Progre
 def _compare(
     session: LayersSession, job: TrainingJob, rung: Rung, given: Mapping[Run, Mapping[str, Array]], progress: Progress
 ) -> LayersVerdict:
+    # What flows back through one module is compared in float64 only.
+    both64 = (PORT, "float64") in session.workers
     for run, worker in session.workers.items():
-        worker.ask(rung.name, {**job.batch.arrays(), **given[run]}, split=run[1] == "float64")
+        worker.ask(rung.name, {**job.batch.arrays(), **given[run]}, split=both64 and run[1] == "float64")
     judge = Judge(rung, tuple(session.workers), recent_of(session.workers))
     for run, entry in in_turns(session.workers, progress):
         judge.take(run, entry)

@@ -20,7 +20,7 @@ class Judgement:
         owner: the module whose code computed it, in the port.
         source: file and line of that code.
         shape: its shape in the reference.
-        error64: of the port's float64 run against the reference's; None if it could not be measured.
+        error64: of the port's float64 run against the reference's; None if it could not be measured, or was not run.
         ratio: float32 norm of error over the reference's own; None likewise.
         ratio_max: the same for the largest element.
         problems: what is wrong, in words; empty if nothing is.
@@ -47,6 +47,11 @@ class Judgement:
 
     def __bool__(self) -> bool:
         return not self.problems
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
 
 
 def _in_short(crash: str, longest: int = 200) -> str:
@@ -149,8 +154,7 @@ class LayersVerdict:
     @property
     def worst_ratio(self) -> float:
         """Largest float32 ratio of norms, of tensors that are not small."""
-        large = (j for j in self.judgements if j.error64 and j.error64.size >= self.calibrated.few)
-        return max((j.ratio for j in large if j.ratio is not None), default=0.0)
+        return max((j.ratio for j in self.judgements if j.ratio is not None and not self.small(j)), default=0.0)
 
     @property
     def typical_ratio(self) -> float:
@@ -162,12 +166,16 @@ class LayersVerdict:
     def worst_ratio_max(self) -> float:
         """Largest float32 ratio of single elements, and of norms of small tensors."""
         elements = [j.ratio_max for j in self.judgements if j.ratio_max is not None]
-        small = [
-            j.ratio
-            for j in self.judgements
-            if j.ratio is not None and j.error64 and j.error64.size < self.calibrated.few
-        ]
-        return max([*elements, *small], default=0.0)
+        return max([*elements, self.worst_ratio_small], default=0.0)
+
+    @property
+    def worst_ratio_small(self) -> float:
+        """Largest float32 ratio of norms of small tensors."""
+        return max((j.ratio for j in self.judgements if j.ratio is not None and self.small(j)), default=0.0)
+
+    def small(self, judgement: Judgement) -> bool:
+        """Whether a tensor has so few elements that its norm is judged as single elements are."""
+        return judgement.size < self.calibrated.few
 
     def worst_first(self) -> list[Judgement]:
         """Return the judgements, failed ones first, each group by its nearness to its bound."""
@@ -175,8 +183,8 @@ class LayersVerdict:
         def nearness(judgement: Judgement) -> tuple[bool, float]:
             judged = judgement.error64 is not None and not judgement.absolute
             exact = self.exact.size(judgement.error64) / self.exact.bound if judged and judgement.error64 else 0.0
-            size = judgement.error64.size if judgement.error64 else 0
-            return bool(judgement.problems), max(exact, (judgement.ratio or 0.0) / self.calibrated.bound(size))
+            ratio = (judgement.ratio or 0.0) / self.calibrated.bound(judgement.size)
+            return bool(judgement.problems), max(exact, ratio)
 
         return sorted(self.judgements, key=nearness, reverse=True)
 

@@ -69,8 +69,9 @@ def test_plain_is_the_same_detector() -> None:
         for _ in range(2):
             side.step()
     after = dict(plain.model.named_parameters())
-    moved = 0
+    moved, trained = 0, sum(p.requires_grad for p in ours.model.parameters())
     for key, value in ours.model.named_parameters():
         torch.testing.assert_close(after[renamed(key)], value, rtol=1e-4, atol=2e-5)
         moved += bool((value != state[renamed(key)]).any())
-    assert moved > 100
+    # All but the biases that are zero by symmetry.
+    assert moved >= trained - 5
