@@ -22,6 +22,9 @@ from parity.capture import RecentArrays
 from parity.trace import Entry
 from parity.wire import Array, Disconnected, receive, send
 
+# What an answer ends with.
+_LAST = ("built", "done", "failed", "refused")
+
 
 class WorkerError(RuntimeError):
     """A worker died, or the model under test raised; the message holds what it last said."""
@@ -42,6 +45,9 @@ class Worker:
     # Bytes that may wait to be compared, while the worker goes on.
     ahead = 512 * 2**20
 
+    # Requests whose answer has not been read to its end; what stands in for a process answers at once.
+    owed = 0
+
     def __init__(
         self, framework: str, python: str = sys.executable, threads: int | None = None, adapter: str = "detr"
     ) -> None:
@@ -50,6 +56,7 @@ class Worker:
         self.modules: list[str] = []
         self.resting: list[str] = []
         self.unused: list[str] = []
+        self.in_training: dict[str, dict[str, Any]] = {}
         self.environment: dict[str, str] = {}
         self.results: dict[str, Array] = {}
         self.seconds = 0.0
@@ -93,6 +100,7 @@ class Worker:
         if (request, stamp) != self._built:
             self._built = request, stamp
             self._pending = True
+            self.owed += 1
             self._send(request)
 
     def wait_built(self) -> None:
@@ -112,6 +120,7 @@ class Worker:
                 raise
             self.modules, self.environment = header["modules"], header["environment"]
             self.resting, self.unused = header["resting"], header["unused"]
+            self.in_training = header["in_training"]
 
     def ready(self) -> None:
         """Wait until the framework is imported.
@@ -147,6 +156,7 @@ class Worker:
         if do == "prepare":
             # The model that stands is trained from here on, so the next job needs a new one.
             self._built = None
+        self.owed += 1
         self._send({"do": do, "arrays": list(arrays), **details})
         for array in arrays.values():
             self._send({}, array)
@@ -196,6 +206,11 @@ class Worker:
         self.start(images, capture=False, sizes=sizes, things=things)
         return self.answer()
 
+    @property
+    def usable(self) -> bool:
+        """Whether the next answer will be that to the next request: the process lives, and owes no earlier one."""
+        return not self.owed and self._process.poll() is None
+
     def close(self) -> None:
         """End the process."""
         self._requests.close()
@@ -232,6 +247,8 @@ class Worker:
             header, array = receive(self._answers)
         except Disconnected:
             raise self._death() from None
+        if header["kind"] in _LAST:
+            self.owed -= 1
         if header["kind"] == "refused":
             raise InputError(header["message"])
         return header, array

@@ -6,8 +6,9 @@ A worker runs for each framework and arithmetic, all at once. Their tensors are 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -159,13 +160,33 @@ class LayersSession:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
+    @property
+    def usable(self) -> bool:
+        """Whether another comparison can be made; not after one that was broken off, or where a worker has died."""
+        return all(worker.usable for worker in self.workers.values())
+
+    def check(self) -> None:
+        """Refuse to go on where a worker would answer an earlier request.
+
+        Raises:
+            WorkerError: a comparison was broken off while workers were answering.
+        """
+        owing = [worker.label for worker in self.workers.values() if worker.owed]
+        if owing:
+            raise WorkerError(
+                f"an earlier comparison was broken off while {', '.join(owing)} {'was' if len(owing) == 1 else 'were'} "
+                "answering, and its answers would be taken for those of the next one; close this session and start "
+                "another"
+            )
+
     def build(self, job: ModelJob) -> None:
         """Let every worker have its model.
 
         Raises:
             InputError: weights or options that cannot be used.
-            WorkerError: a worker died.
+            WorkerError: a worker died, or an earlier comparison was broken off.
         """
+        self.check()
         for run, worker in self.workers.items():
             job.build(run, worker)
         # All are waited for before one is heard, so that none keeps an answer that belongs to this job.
@@ -233,13 +254,24 @@ def in_turns(workers: dict[Run, Worker], progress: Callable[[str, int], None]) -
     counts = dict.fromkeys(streams, 0)
     while streams:
         for run, stream in list(streams.items()):
-            entry = next(stream, None)
+            try:
+                entry = next(stream, None)
+            except InputError:
+                # The others are heard to the end, so that none keeps an answer that belongs to this request.
+                _exhaust(other for other in streams.values() if other is not stream)
+                raise
             if entry is None:
                 del streams[run]
                 continue
             counts[run] += 1
             progress(workers[run].label, counts[run])
             yield run, entry
+
+
+def _exhaust(streams: Iterable[Iterator[Entry]]) -> None:
+    for stream in streams:
+        with suppress(InputError, WorkerError):
+            deque(stream, maxlen=0)
 
 
 def _keepers(job: ModelJob, workers: dict[Run, Worker]) -> dict[Run, TraceWriter]:

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 _STATE = pytest.StashKey["_State"]()
 _BEGUN = pytest.StashKey[float]()
 _ROW = "parity"
+_LEFT_OUT = {
+    "float64": "float64 only: float32 and the steps were not judged",
+    "float32": "float32 only, against PyTorch's float64: the port's float64 was not run, where small faults show",
+}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -33,7 +37,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
                     "of the last, as one page of HTML")  # fmt: skip
     group.addoption("--parity-json", metavar="FILE", help="write what was compared as JSON")
     group.addoption(
-        "--parity-dtype", choices=("both", "float64"), default="both", help="float64 leaves out float32 and the steps"
+        "--parity-dtype",
+        choices=("both", "float64", "float32"),
+        default="both",
+        help="float64 leaves out float32 and the steps; float32 leaves out the port in float64, and judges float32 "
+        "against PyTorch's float64",
     )
     group.addoption("--parity-seeds", type=int, default=1, metavar="N", help="compare with N seeds (default 1)")
     # Other plugins have an option of this name; the long one is there in any case.
@@ -58,13 +66,16 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def _parity_workers(request: pytest.FixtureRequest) -> Iterator[Callable[[], Any]]:
-    """Workers that are started when the first comparison needs them."""
+    """Workers that are started when the first comparison needs them, and anew where one was broken off."""
     from parity.port.compare import PortSession
 
     with ExitStack() as stack:
         started: list[PortSession] = []
 
         def workers() -> PortSession:
+            if started and not started[0].usable:
+                stack.close()
+                started.clear()
             if not started:
                 session = PortSession(dtype=request.config.getoption("--parity-dtype"))
                 stack.enter_context(session)
@@ -202,8 +213,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         return
     terminalreporter.section("parity")
     _tell(rows, terminalreporter)
-    if config.getoption("--parity-dtype") != "both":
-        terminalreporter.write_line("float64 only: float32 and the steps were not judged", yellow=True)
+    left_out = _LEFT_OUT.get(config.getoption("--parity-dtype"))
+    if left_out:
+        terminalreporter.write_line(left_out, yellow=True)
     if report:
         terminalreporter.write_line(f"report: {report}")
     if file:

@@ -83,6 +83,12 @@ class Calibrated32:
         by_element = _over(port.max_abs, max(reference.max_abs, rounding * reference.scale))
         return by_norm, by_element
 
+    def below_floor(self, error: Error) -> bool:
+        """Whether an error is so small that a ratio to another says nothing; of integers, that all are equal."""
+        rounding = self.floor_ulps * ULP32
+        small = error.rms <= rounding * error.truth_rms and error.max_abs <= rounding * error.scale
+        return error.mismatches == 0 and small
+
     def accepts(self, port: Error, reference: Error) -> bool:
         """Whether both ratios are within their bounds."""
         by_norm, by_element = self.ratios(port, reference)

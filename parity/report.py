@@ -75,13 +75,26 @@ def _coverage(verdict: LayersVerdict) -> str:
 
 
 def _figures(verdict: LayersVerdict) -> str:
-    ratio, single, most = _ratio(verdict.worst_ratio), _ratio(verdict.worst_ratio_max), verdict.calibrated.most
-    return (
-        f"float64: worst error {verdict.worst64:.2g} of the tensor's {verdict.exact.of} "
-        f"(bound {verdict.exact.bound:g})\n"
-        f"float32: worst {ratio} times PyTorch's own error (bound {verdict.calibrated.factor:g}), "
-        f"single elements {single} (bound {verdict.calibrated.factor_max:g}{_of_few(verdict)})"
-        + (f", 95 of 100 tensors {_ratio(verdict.typical_ratio)} (bound {most:g})" if math.isfinite(most) else "")
+    exact = f"worst error {verdict.worst64:.2g} of the tensor's {verdict.exact.of} (bound {verdict.exact.bound:g})"
+    return f"float64: {exact if verdict.in_float64 else 'not judged'}\nfloat32: {_figures32(verdict)}"
+
+
+def _figures32(verdict: LayersVerdict) -> str:
+    policy = verdict.calibrated
+    judged = [j for j in verdict.judgements if j.ratio is not None]
+    if not judged:
+        return "not judged"
+    if all(j.floats is not None and policy.below_floor(j.floats[0]) for j in judged):
+        return f"no error of Jittor's is above the noise floor ({policy.floor_ulps:g} roundings of a tensor's scale)"
+    single = f"single elements {_ratio(verdict.worst_ratio_max)} (bound {policy.factor_max:g}{_of_few(verdict)})"
+    if all(map(verdict.small, judged)):
+        return (
+            f"only tensors of fewer than {policy.few} elements; times PyTorch's own error: worst "
+            f"{_ratio(verdict.worst_ratio_small)} (bound {policy.bound(1):g}), {single}"
+        )
+    most = f", 95 of 100 tensors {_ratio(verdict.typical_ratio)} (bound {policy.most:g})"
+    return f"worst {_ratio(verdict.worst_ratio)} times PyTorch's own error (bound {policy.factor:g}), {single}" + (
+        most if math.isfinite(policy.most) else ""
     )
 
 
@@ -146,11 +159,10 @@ def _module_table(verdict: LayersVerdict) -> Table:
         groups.setdefault(".".join(judgement.owner.split(".")[:GROUP_DEPTH]), []).append(judgement)
     table = Table("", "module", "tensors", "float64 error", "float32 ratio", title="Module by module")
     for name, group in groups.items():
-        error, ratio = (
-            _worst(verdict.exact.size(j.error64) for j in group if j.error64 and not j.absolute),
-            _worst(j.ratio for j in group),
-        )
-        table.add_row(_mark(all(group)), escape(name), str(len(group)), f"{error:.1e}", _ratio(ratio))
+        error = _worst(verdict.exact.size(j.error64) for j in group if j.error64 and not j.absolute)
+        ratio = _worst(j.ratio for j in group)
+        figures = "-" if error is None else f"{error:.1e}", "-" if ratio is None else _ratio(ratio)
+        table.add_row(_mark(all(group)), escape(name), str(len(group)), *figures)
     return table
 
 
@@ -195,8 +207,8 @@ def _mark(passed: bool) -> str:
     return "[green]✓[/]" if passed else "[red]✗[/]"
 
 
-def _worst(values: Iterable[float | None]) -> float:
-    return max((value for value in values if value is not None), default=0.0)
+def _worst(values: Iterable[float | None]) -> float | None:
+    return max((value for value in values if value is not None), default=None)
 
 
 def print_mutants(mutants: Iterable[Mutant], console: Console) -> None:

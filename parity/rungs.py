@@ -14,6 +14,8 @@ Run = tuple[str, str]
 REFERENCE, PORT = "torch", "jittor"
 TRUTH = (REFERENCE, "float64")
 TWIN = (REFERENCE, "float32-twin")
+SECOND_TWIN = (REFERENCE, "float32-twin2")
+TWINS = (TWIN, SECOND_TWIN)
 TWIN_SEEDS = {"float32-twin": 1, "float32-twin2": 2}
 RUNS = (TRUTH, (PORT, "float64"), (REFERENCE, "float32"), TWIN, (PORT, "float32"))
 

@@ -10,18 +10,19 @@ from typing import Any
 
 import numpy as np
 
-from parity.client import Worker
+from detr_common.errors import InputError
+from parity.client import Worker, WorkerError
+from parity.explained import VARIANCE, of_variance, other_parameters, owner_of
 from parity.frameworks.base import Batch, Feed
 from parity.layers import LayersSession, ModelJob, in_turns
 from parity.metrics import measure, ulps_apart
 from parity.policy import ULP32, Calibrated32, Steps
-from parity.rungs import PORT, REFERENCE, TRUTH, TWIN, Run
+from parity.rungs import PORT, REFERENCE, SECOND_TWIN, TRUTH, TWIN, TWINS, Run, foremost
 from parity.steps_verdict import Finding, FreeStep, StepsVerdict
+from parity.tally import Tally
 from parity.trace import Array, Entry
 from parity.training import Progress, silent
 
-SECOND_TWIN = (REFERENCE, "float32-twin2")
-TWINS = (TWIN, SECOND_TWIN)
 PAIRS = {dtype: ((PORT, dtype), (REFERENCE, dtype)) for dtype in ("float64", "float32")}
 
 Versions = dict[Run, Entry]
@@ -90,9 +91,16 @@ class _Comparison:
         self.steps: list[FreeStep] = []
         self.envelope = 0.0
         self.loss_envelope = 0.0
+        # What both had of each running variance when the free steps began; forced steps leave it as it was.
+        self._before: dict[str, Array] = {}
+        self._run = ""
+
+    def _find(self, name: str, owner: str, problem: str, excess: float) -> None:
+        self.findings.append(Finding(name, owner, problem, excess, self._run))
 
     def forced(self, workers: Mapping[Run, Worker], progress: Progress) -> None:
         """Take steps on drawn gradients."""
+        self._run = "forced"
         _prepare(workers)
         for number in range(self.job.forced):
             for versions in self._step(workers, number, True, progress):
@@ -102,9 +110,10 @@ class _Comparison:
 
     def free(self, workers: Mapping[Run, Worker], progress: Progress) -> None:
         """Take steps on each side's own gradients."""
+        self._run = "free"
         _prepare(workers)
         for number in range(self.job.free):
-            tally = _Tally()
+            tally = Tally()
             for versions in self._step(workers, number, False, progress):
                 self._judge_free(versions, tally)
             if self.crashes:
@@ -133,14 +142,18 @@ class _Comparison:
         for name, versions in waiting.items():
             absent = ", ".join(" ".join(run) for run in workers if run not in versions)
             owner = next(iter(versions.values())).owner
-            self.findings.append(Finding(name, owner, f"not in {absent}", math.inf))
+            self._find(name, owner, f"not in {absent}", math.inf)
 
     def _judge_forced(self, versions: Versions, steps: int) -> None:
         self.compared["forced"] += 1
+        if versions[TRUTH].name.endswith(VARIANCE):
+            self._before[_label(versions[TRUTH].name)] = versions[TRUTH].array
         if versions[TRUTH].name.endswith("/norm"):
             self._judge_norms(versions)
             return
         for dtype, (port, reference) in PAIRS.items():
+            if port not in versions:
+                continue
             value, truth = _alike(versions[port].array, versions[reference].array)
             entry = versions[port]
             kind = entry.name.split("/")[1]
@@ -149,38 +162,54 @@ class _Comparison:
             self.ulps[dtype][kind] = max(self.ulps[dtype].get(kind, 0.0), apart / steps)
             if apart > allowed:
                 problem = f"{dtype}: {apart:.3g} units in the last place apart, above {allowed:g}"
-                self.findings.append(Finding(entry.name, entry.owner, problem, apart / allowed))
+                self._find(entry.name, entry.owner, problem, apart / allowed)
 
     def _judge_norms(self, versions: Versions) -> None:
         """Judge norms, which both sum up in an order of their own, and which float32 sums up in rounding errors."""
-        truth, entry = versions[TRUTH].array, versions[PORT, "float64"]
-        if entry.array.shape != truth.shape:
-            # The first number is the norm of all of them.
-            counts = f"{truth.size - 1} parameters take a gradient in PyTorch and {entry.array.size - 1} in Jittor"
-            self.findings.append(Finding(entry.name, entry.owner, counts, math.inf))
+        truth, entry = versions[TRUTH].array, versions[foremost(PORT, versions)]
+        if self._other_parameters(versions):
             return
-        exact = measure(entry.array, truth)
         reference, port = (measure(versions[side, "float32"].array, truth) for side in (REFERENCE, PORT))
-        self.ulps["float64"]["norm"] = max(self.ulps["float64"].get("norm", 0.0), exact.relative / 2.0**-53)
         self.ulps["float32"]["norm"] = max(self.ulps["float32"].get("norm", 0.0), port.relative / ULP32)
-        if exact.relative > self.policy.norm:
+        exact = measure(entry.array, truth)
+        in_float64 = (PORT, "float64") in versions
+        if in_float64:
+            self.ulps["float64"]["norm"] = max(self.ulps["float64"].get("norm", 0.0), exact.relative / 2.0**-53)
+        if in_float64 and exact.relative > self.policy.norm:
             problem = f"float64 error is {exact.relative:.3g} of the norm, above {self.policy.norm:g}"
-            self.findings.append(Finding(entry.name, entry.owner, problem, exact.relative / self.policy.norm))
+            self._find(entry.name, entry.owner, problem, exact.relative / self.policy.norm)
         elif not Calibrated32(factor_max=self.policy.factor).accepts(port, reference):
             ratio, _ = Calibrated32().ratios(port, reference)
             problem = f"float32 error is {ratio:.3g} times the reference's own, above {self.policy.factor:g}"
-            self.findings.append(Finding(entry.name, entry.owner, problem, ratio / self.policy.factor))
+            self._find(entry.name, entry.owner, problem, ratio / self.policy.factor)
 
-    def _judge_free(self, versions: Versions, tally: _Tally) -> None:
+    def _other_parameters(self, versions: Versions) -> bool:
+        """Note which parameters take a gradient on one side only, where norms are compared; tell whether any does."""
+        port = versions[foremost(PORT, versions)]
+        problem = other_parameters(port, versions[TRUTH])
+        if problem:
+            self._find(port.name, port.owner, problem, math.inf)
+        return bool(problem)
+
+    def _judge_free(self, versions: Versions, tally: Tally) -> None:
         self.compared["free"] += 1
-        entry = versions[PORT, "float64"]
-        value, truth = _alike(entry.array, versions[TRUTH].array)
+        if versions[TRUTH].name.endswith("/norm") and self._other_parameters(versions):
+            return
+        if (PORT, "float64") in versions:
+            self._judge_exactly(versions[PORT, "float64"], versions[TRUTH].array, tally)
+        tally.add(versions[TRUTH].name, {run: version.array for run, version in versions.items()})
+
+    def _judge_exactly(self, entry: Entry, truth: Array, tally: Tally) -> None:
+        """Judge a tensor of the port's float64 run."""
+        value, truth = _alike(entry.array, truth)
         error = self._relative(entry.name, value, truth) if value.shape == truth.shape else math.inf
-        tally.worst64 = max(tally.worst64, error)
+        tally.worst64 = max(tally.worst64 or 0.0, error)
         if error > self.policy.bound:
             problem = f"float64 error is {error:.3g} of the scale, above {self.policy.bound:g}"
-            self.findings.append(Finding(entry.name, entry.owner, problem, error / self.policy.bound))
-        tally.add(entry.name, {run: version.array for run, version in versions.items()})
+            # In later steps what was there before is no longer the same on both sides.
+            if entry.name.startswith("step0/") and entry.name.endswith(VARIANCE):
+                problem += of_variance(value, truth, self._before.get(_label(entry.name)))
+            self._find(entry.name, owner_of(entry.name, entry.owner), problem, error / self.policy.bound)
 
     def _relative(self, name: str, value: Array, truth: Array) -> float:
         """Return the largest error as a fraction of the scale, which for a parameter is at least its learning rate.
@@ -197,7 +226,7 @@ class _Comparison:
             self.absolute.setdefault(name.split("/", 1)[1], None)
         return by_rate
 
-    def _judge_envelope(self, number: int, tally: _Tally) -> None:
+    def _judge_envelope(self, number: int, tally: Tally) -> None:
         """Judge the distance of the float32 runs, which must look like that of the twins."""
         floor = self.policy.floor_ulps * ULP32
         self.envelope = max(self.envelope, floor, *(tally.distance(run) for run in TWINS))
@@ -218,7 +247,7 @@ class _Comparison:
                 f"float32 parameters are {step.ratio:.3g} times as far from PyTorch's as the twins; of the square of "
                 f"that distance, {tally.shares(port)}"
             )
-            self.findings.append(Finding(f"step{number}", "training", problem, step.ratio / self.policy.factor))
+            self._find(f"step{number}", "training", problem, step.ratio / self.policy.factor)
 
     def verdict(self, settings: dict[str, Any]) -> StepsVerdict:
         job = self.job
@@ -237,50 +266,6 @@ class _Comparison:
         )
 
 
-class _Tally:
-    """Sums up one step: how far the float32 runs are from PyTorch's."""
-
-    def __init__(self) -> None:
-        self.worst64 = 0.0
-        self.loss = math.nan
-        self._squares: dict[Run, float] = {}
-        self._by_name: dict[tuple[Run, str], float] = {}
-        self._norm = 0.0
-        self._losses: dict[Run, float] = {}
-
-    def add(self, name: str, arrays: Mapping[Run, Array]) -> None:
-        """Take in one tensor."""
-        kind = name.split("/", 1)[1]
-        base = arrays[REFERENCE, "float32"].astype(np.float64)
-        if kind == "loss/total":
-            self._losses = {run: float(array.reshape(-1)[0]) for run, array in arrays.items()}
-            self.loss = self._losses[TRUTH]
-        if not kind.startswith("param/"):
-            return
-        self._norm += float(np.vdot(base, base))
-        for run in ((PORT, "float32"), *TWINS):
-            difference = arrays[run] - base
-            square = float(np.vdot(difference, difference))
-            self._squares[run] = self._squares.get(run, 0.0) + square
-            self._by_name[run, kind.removeprefix("param/")] = square
-
-    def distance(self, run: Run) -> float:
-        """Return the norm of the difference of all parameters, as a fraction of their norm."""
-        return math.sqrt(self._squares.get(run, math.inf) / (self._norm or 1.0))
-
-    def shares(self, run: Run, shown: int = 3) -> str:
-        """Say which parameters have the largest shares in the square of a distance."""
-        squares = {name: square for (one, name), square in self._by_name.items() if one == run}
-        largest = sorted(squares, key=squares.__getitem__, reverse=True)[:shown]
-        whole = self._squares[run] or 1.0
-        return ", ".join(f"{squares[name] / whole:.0%} are in {name}" for name in largest)
-
-    def loss_distance(self, run: Run) -> float:
-        """Return the difference of the total loss as a fraction of it."""
-        base = self._losses[REFERENCE, "float32"]
-        return abs(self._losses[run] - base) / abs(base)
-
-
 def mirrored(batch: Batch) -> Batch:
     """Return a batch with every image, its boxes and masks flipped from left to right."""
     boxes = [np.concatenate([1 - b[:, :1], b[:, 1:]], axis=1) for b in batch.boxes]
@@ -288,11 +273,23 @@ def mirrored(batch: Batch) -> Batch:
     return Batch(images, batch.labels, boxes, masks)
 
 
+def _label(name: str) -> str:
+    """Return a name of the steps without its step."""
+    return name.split("/", 1)[1]
+
+
 def _prepare(workers: Mapping[Run, Worker]) -> None:
     for worker in workers.values():
         worker.ask("prepare", {})
+    failures: list[InputError | WorkerError] = []
     for worker in workers.values():
-        worker.answer()
+        try:
+            worker.answer()
+        except (InputError, WorkerError) as error:
+            failures.append(error)
+    # All are heard before one is told of, so that none keeps an answer that belongs to this request.
+    if failures:
+        raise failures[0]
 
 
 def _alike(value: Array, truth: Array) -> tuple[Array, Array]:

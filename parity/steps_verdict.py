@@ -18,12 +18,14 @@ class Finding:
         owner: what computed it: ``optimizer``, ``clip_grad_norm``, ``schedule``, ``criterion`` or ``training``.
         problem: in words.
         excess: how many times the bound.
+        run: "forced" or "free".
     """
 
     name: str
     owner: str
     problem: str
     excess: float
+    run: str = ""
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,8 @@ class FreeStep:
     Attributes:
         number: from 0.
         loss: total loss of PyTorch's float64 run.
-        error64: largest error of a tensor of the port's float64 run, as a fraction of its scale.
+        error64: largest error of a tensor of the port's float64 run, as a fraction of its scale; None where
+            that was not run.
         distance: of the parameters of the port's float32 run from PyTorch's, as a fraction of their norm.
         envelope: the largest such distance of a twin so far.
         loss_distance: of the total losses, likewise.
@@ -42,7 +45,7 @@ class FreeStep:
 
     number: int
     loss: float
-    error64: float
+    error64: float | None
     distance: float
     envelope: float
     loss_distance: float

@@ -152,6 +152,16 @@ class LayersVerdict:
         return max(errors, default=0.0)
 
     @property
+    def in_float64(self) -> bool:
+        """Whether a tensor of the port's float64 run was measured."""
+        return any(j.error64 is not None for j in self.judgements)
+
+    @property
+    def in_float32(self) -> bool:
+        """Whether a tensor of the port's float32 run was measured."""
+        return any(j.ratio is not None for j in self.judgements)
+
+    @property
     def worst_ratio(self) -> float:
         """Largest float32 ratio of norms, of tensors that are not small."""
         return max((j.ratio for j in self.judgements if j.ratio is not None and not self.small(j)), default=0.0)

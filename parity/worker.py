@@ -71,6 +71,7 @@ def _answer(adapter: Adapter, request: dict[str, Any], arrays: dict[str, Array],
             "modules": adapter.modules(),
             "resting": adapter.resting(),
             "unused": adapter.unused(),
+            "in_training": adapter.in_training(),
             "environment": adapter.environment(),
         }
         send(answers, {"kind": "built", **built})

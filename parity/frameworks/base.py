@@ -170,6 +170,9 @@ class Adapter(Protocol):
     def resting(self) -> list[str]:
         """Return those that need not run, since they only hold others."""
 
+    def in_training(self) -> dict[str, dict[str, Any]]:
+        """Return the modules that do something else in training (``parity.frameworks.modes``)."""
+
     def plant(self, mutant: str) -> None:
         """Plant a known fault in the model (``parity.mutants``)."""
 

@@ -71,6 +71,10 @@ class JittorAdapter:
         """Return nothing: detectors have their names."""
         return []
 
+    def in_training(self) -> dict[str, dict[str, Any]]:
+        """Return nothing: only of ports it is told."""
+        return {}
+
     def resting(self) -> list[str]:
         """Return those that only hold others; beside a mask head the detector is used in parts."""
         held = [name for name, module in self._named_modules() if type(module) in HOLDERS]

@@ -38,6 +38,7 @@ class JittorPort(PortAdapter):
 
     name = "jittor"
     holders = HOLDERS
+    base = nn.Module
 
     def environment(self) -> dict[str, str]:
         """Return versions and flags."""

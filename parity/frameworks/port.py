@@ -11,7 +11,7 @@ import numpy as np
 
 from detr_common.errors import InputError
 from parity.capture import ROOT
-from parity.frameworks import builders
+from parity.frameworks import builders, modes
 from parity.frameworks.base import CRITERION, Array
 from parity.port.feed import put_together
 from parity.port.names import Renames, is_ignored
@@ -120,10 +120,12 @@ class PortAdapter(ABC):
     Attributes:
         name: of the framework.
         holders: classes of modules that need not run, since they only hold others.
+        base: the framework's class of all modules.
     """
 
     name: str
     holders: tuple[type, ...]
+    base: type
     args: Any
     names: Names
     training: Any
@@ -147,6 +149,10 @@ class PortAdapter(ABC):
     def resting(self) -> list[str]:
         """Return those that only hold others."""
         return [name for name, module in self.training.named if type(module) in self.holders]
+
+    def in_training(self) -> dict[str, dict[str, Any]]:
+        """Return the modules that do something else in training."""
+        return modes.in_training(self.training.named, self.base)
 
     def plant(self, mutant: str) -> None:
         """Refuse: faults are planted in detectors."""

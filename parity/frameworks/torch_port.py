@@ -32,6 +32,7 @@ class TorchPort(PortAdapter):
 
     name = "torch"
     holders = HOLDERS
+    base = nn.Module
 
     def environment(self) -> dict[str, str]:
         """Return versions and flags."""

@@ -16,6 +16,10 @@ from parity.choices import Choices
 from parity.frameworks.base import CRITERION, Array, Batch, EmitEntry
 from parity.trace import Entry
 
+# Between names of parameters in an entry's inputs; a recording holds no text that is much longer.
+NAMES_APART = ", "
+_LONGEST = 50_000
+
 # Of a schedule that never drops no more than this is looked at, twice.
 _MOST_EPOCHS = 1000
 
@@ -145,7 +149,10 @@ class Training(ABC):
         """Clip the gradients; emit their common norm before, and the norm of each after."""
         norm = float(self.optim.clip_grad_norm(self.optimizer, self.args.clip_max_norm))
         left = {name: self.to_numpy(value) for name, value in self.optim.gradients(self.optimizer).items()}
-        emit(Entry(f"{prefix}norm", "clip_grad_norm", "", np.array([norm, *chance.norms(left)], self.args.dtype)))
+        # With the names of those that have a gradient, so that one that is missing can be named.
+        fed = NAMES_APART.join(sorted(left))
+        values = np.array([norm, *chance.norms(left)], self.args.dtype)
+        emit(Entry(f"{prefix}norm", "clip_grad_norm", "", values, inputs=fed if len(fed) < _LONGEST else ""))
 
     def emit_moments(self, prefix: str, emit: EmitEntry) -> None:
         """Emit what the optimizer keeps of each parameter."""

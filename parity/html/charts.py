@@ -29,7 +29,8 @@ def depth_chart(verdict: LayersVerdict) -> Markup:
     # Of what is zero by symmetry an error is no fraction of anything.
     judgements = [judgement for judgement in verdict.judgements if not judgement.absolute]
     exact, bound = verdict.exact, verdict.exact.bound
-    errors64 = [exact.size(j.error64) if j.error64 else math.inf for j in judgements]
+    # Where only float32 was run there is none of float64; what one side lacks is drawn at the top.
+    errors64 = [exact.size(j.error64) if j.error64 else None if j.floats else math.inf for j in judgements]
     mine = [exact.size(j.floats[0]) if j.floats else None for j in judgements]
     own = [exact.size(j.floats[1]) if j.floats else None for j in judgements]
     beyond = any(e is not None and not math.isfinite(e) for e in (*errors64, *mine))
@@ -42,11 +43,12 @@ def depth_chart(verdict: LayersVerdict) -> Markup:
         return x(index + 0.5), 10.0 if not math.isfinite(error) else 314.0 if error == 0 else y(error)
 
     failing = [i for i, j in enumerate(judgements) if not j]
+    worst64 = verdict.worst64 if verdict.in_float64 else None
     chart = Chart(
         f"depth-{verdict.rung}",
         f"Errors of the {verdict.rung} rung in the order of execution",
         f"{count(len(judgements), 'tensor')} from the first to the last that ran, on a logarithmic axis from "
-        f"{power(y.low)} to {power(y.high)}. The worst float64 error is {short(verdict.worst64)} of the tensor's "
+        f"{power(y.low)} to {power(y.high)}. The worst float64 error is {short(worst64)} of the tensor's "
         f"{exact.of}; the bound is {plainly(bound)}. {count(len(failing), 'tensor')} failed. Jittor's float32 error is "
         f"at most {ratio(verdict.worst_ratio)} times PyTorch's own.",
         _WIDTH,
@@ -61,15 +63,17 @@ def depth_chart(verdict: LayersVerdict) -> Markup:
         chart.text(_LEFT - 6, 14, "∞", anchor="end")
     _band(chart, x, y, own)
     chart.dots([place(i, e) for i, e in enumerate(mine) if e is not None], "dot float32")
-    chart.dots([place(i, e) for i, e in enumerate(errors64) if judgements[i].error64], "dot float64")
+    chart.dots([place(i, e) for i, e in enumerate(errors64) if e is not None and judgements[i].error64], "dot float64")
     chart.rule(_LEFT, y(bound), _RIGHT, y(bound), "bound")
     chart.text(_RIGHT, y(bound) - 5, f"float64 bound {plainly(bound)}", "told", "end")
     chart.crosses([place(i, _failed(judgements[i], errors64[i], mine[i], exact.bound)) for i in failing], "cross")
     return chart.render()
 
 
-def _failed(judgement: Judgement, error64: float, error32: float | None, bound: float) -> float:
+def _failed(judgement: Judgement, error64: float | None, error32: float | None, bound: float) -> float:
     """Return the error on which the cross of a failed tensor lies: the float32 one where only that is wrong."""
+    if error64 is None:
+        return math.inf if error32 is None else error32
     only32 = judgement.error64 is not None and error64 <= bound and judgement.error64.mismatches == 0
     return error32 if only32 and error32 is not None else error64
 

@@ -44,12 +44,13 @@ def envelope_chart(verdict: StepsVerdict) -> Markup:
 
 def free_chart(verdict: StepsVerdict) -> Markup:
     """Draw how far the float64 runs are apart."""
-    steps, bound = verdict.steps, verdict.policy.bound
-    x, y = _axes(len(steps), [bound * 3, *(s.error64 for s in steps if 0 < s.error64 < math.inf)])
+    bound = verdict.policy.bound
+    errors = {s.number: s.error64 for s in verdict.steps if s.error64 is not None}
+    x, y = _axes(len(errors), [bound * 3, *(error for error in errors.values() if 0 < error < math.inf)])
     chart = Chart(
         "steps-float64",
         "Largest float64 error of a tensor, step by step",
-        f"Over {count(len(steps), 'step')} at most {short(worst_of(s.error64 for s in steps))} of the tensor's scale; "
+        f"Over {count(len(errors), 'step')} at most {short(worst_of(errors.values()))} of the tensor's scale; "
         f"the bound is {plainly(bound)}.",
         _WIDTH,
         238,
@@ -58,10 +59,10 @@ def free_chart(verdict: StepsVerdict) -> Markup:
     _frame(chart, x, y, "step")
     chart.rule(_LEFT, y(bound), _RIGHT, y(bound), "bound")
     chart.text(_RIGHT, y(bound) - 5, f"bound {plainly(bound)}", "told", "end")
-    points = [(x(s.number), y(s.error64)) for s in steps]
+    points = [(x(number), y(error)) for number, error in errors.items()]
     chart.line(points, "line float64")
     chart.dots(points, "dot float64 large")
-    chart.crosses([p for p, s in zip(points, steps, strict=True) if not s.error64 <= bound], "cross", 4)
+    chart.crosses([p for p, error in zip(points, errors.values(), strict=True) if not error <= bound], "cross", 4)
     return chart.render()
 
 

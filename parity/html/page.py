@@ -110,8 +110,9 @@ def _section(verdict: Verdict) -> Section:
     if isinstance(verdict, OpsVerdict):
         return OpsSection(verdict)
     if isinstance(verdict, StepsVerdict):
-        drawn = bool(verdict.steps)
-        return StepsSection(verdict, envelope_chart(verdict) if drawn else None, free_chart(verdict) if drawn else None)
+        exact = any(step.error64 is not None for step in verdict.steps)
+        envelope = envelope_chart(verdict) if verdict.steps else None
+        return StepsSection(verdict, envelope, free_chart(verdict) if exact else None)
     return tensor_section(verdict)
 
 

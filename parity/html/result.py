@@ -99,7 +99,18 @@ def _weights(data: Mapping[str, Any]) -> WeightsVerdict:
     shapes = [(one["name"], one["reference"], one["port"]) for one in data["shapes"]]
     lists = (list(map(str, data[key])) for key in ("missing", "unexpected", "unused", "differing"))
     missing, unexpected, unused, differing = lists
-    return WeightsVerdict(int(data["compared"]), missing, unexpected, shapes, unused, differing, dict(data["settings"]))
+    suggested, explained = (dict(data.get(key, {})) for key in ("suggested", "explained"))
+    return WeightsVerdict(
+        int(data["compared"]),
+        missing,
+        unexpected,
+        shapes,
+        unused,
+        differing,
+        dict(data["settings"]),
+        suggested=suggested,
+        explained=explained,
+    )
 
 
 def _place(rung: str) -> int:

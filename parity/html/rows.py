@@ -111,15 +111,16 @@ def _row(verdict: Verdict) -> Row:
 
 def _of_tensors(verdict: LayersVerdict) -> tuple[dict[str, Figure], str]:
     exact, calibrated = verdict.exact, verdict.calibrated
-    figures = {
-        "float64": Figure(short(verdict.worst64), plainly(exact.bound), exceeds(verdict.worst64, exact.bound)),
-        "float32": Figure(
-            ratio(verdict.worst_ratio), over(verdict), exceeds(verdict.worst_ratio, calibrated.bound(10**9))
-        ),
-        "elements": Figure(
-            ratio(verdict.worst_ratio_max), over_max(verdict), exceeds(verdict.worst_ratio_max, calibrated.bound_max(1))
-        ),
-    }
+    figures = {}
+    if verdict.in_float64:
+        worst64 = verdict.worst64
+        figures["float64"] = Figure(short(worst64), plainly(exact.bound), exceeds(worst64, exact.bound))
+    if any(j.ratio is not None and not verdict.small(j) for j in verdict.judgements):
+        worst = verdict.worst_ratio
+        figures["float32"] = Figure(ratio(worst), over(verdict), exceeds(worst, calibrated.bound(10**9)))
+    if verdict.in_float32:
+        single = verdict.worst_ratio_max
+        figures["elements"] = Figure(ratio(single), over_max(verdict), exceeds(single, calibrated.bound_max(1)))
     notes = [
         f"{amount:,} {what}"
         for amount, what in (
@@ -153,9 +154,11 @@ def _of_operations(verdict: OpsVerdict) -> tuple[dict[str, Figure], str]:
 def _of_steps(verdict: StepsVerdict) -> tuple[dict[str, Figure], str]:
     figures, policy = {}, verdict.policy
     if verdict.steps:
-        worst64 = worst_of(step.error64 for step in verdict.steps)
+        errors64 = [step.error64 for step in verdict.steps if step.error64 is not None]
         worst = worst_of(step.ratio for step in verdict.steps)
-        figures["float64"] = Figure(short(worst64), plainly(policy.bound), exceeds(worst64, policy.bound))
+        if errors64:
+            worst64 = worst_of(errors64)
+            figures["float64"] = Figure(short(worst64), plainly(policy.bound), exceeds(worst64, policy.bound))
         figures["float32"] = Figure(ratio(worst), plainly(policy.factor), exceeds(worst, policy.factor))
     counts = ", ".join(f"{amount:,} {kind}" for kind, amount in verdict.counts.items())
     return figures, ", ".join([*([f"{len(verdict.findings):,} findings"] if verdict.findings else []), counts])

@@ -137,7 +137,8 @@ STEPS = (
     _steps("dropout-off", "criterion", "no dropout in training; the losses tell", options=_DROPOUT, at="(root)"),
     _steps(
         "batchnorm-statistics-updated",
-        "optimizer",
+        f"{_LAST_BLOCK}.bn2",
         "a frozen batch norm follows its input; the state after a step tells",
+        at="(root)",
     ),
 )

@@ -21,8 +21,9 @@ from parity.port.job import REFERENCE_RUN, PortJob, Progress
 from parity.port.live import LocalWorker
 from parity.port.names import WeightsVerdict
 from parity.port.port import Port, as_path
+from parity.port.suggest import suggest
 from parity.port.verdict import PortVerdict
-from parity.rungs import PORT, RUNS, Run
+from parity.rungs import PORT, RUNS_OF, TRUTH, Run
 from parity.training import silent
 from parity.wire import Array
 
@@ -90,6 +91,7 @@ def compare_port(
         used = session or PortSession(python, live=job.reference.live)
         if session is None:
             stack.enter_context(used)
+        used.check()
         if used.dtype == "float64" and "steps" in wanted:
             wanted = tuple(rung for rung in wanted if rung != "steps")
             unasked = {**unasked, "steps": "left out, since float32 was"}
@@ -105,15 +107,22 @@ def compare_port(
 class PortSession(LayersSession):
     """Workers that serve one comparison after another; they start once, which takes longer than small models do.
 
-    Use as a context manager. A file of the user's that has changed is loaded anew, what it imports is not.
+    Use as a context manager. A file of the user's that has changed is loaded anew, what it imports is not. Where a
+    comparison is broken off by an exception while workers are answering, the session refuses to be used again.
 
     Args:
         python: interpreters by framework, where they live in environments of their own.
         live: copies of modules in this process instead.
-        dtype: "both", or "float64" to leave float32 and the steps out, which is more than twice as fast.
+        dtype: "both"; "float64" to leave float32 and the steps out, which is more than twice as fast; or "float32" to
+            leave out the port's float64 run. PyTorch's float64 run stays, since it is what float32 is judged against.
+
+    Raises:
+        InputError: no such dtype.
     """
 
     def __init__(self, python: Mapping[str, str] | None = None, live: bool = False, dtype: str = "both") -> None:
+        if dtype not in RUNS_OF:
+            raise InputError(f"dtype: {dtype!r} is none of {', '.join(RUNS_OF)}")
         pythons = python or {}
         self.dtype = dtype
 
@@ -122,7 +131,7 @@ class PortSession(LayersSession):
                 return LocalWorker(run[0])
             return Worker(run[0], python=pythons.get(run[0], sys.executable), adapter="port")
 
-        super().__init__(start, RUNS[:2] if dtype == "float64" else RUNS)
+        super().__init__(start, RUNS_OF[dtype])
 
 
 def match_weights(job: PortJob, workers: Mapping[Run, Worker], folder: Path) -> WeightsVerdict:
@@ -138,7 +147,7 @@ def match_weights(job: PortJob, workers: Mapping[Run, Worker], folder: Path) -> 
         WorkerError: a worker died, or a model cannot be built.
     """
     # float32, as checkpoints are, where there is such a run.
-    theirs_run = REFERENCE_RUN if REFERENCE_RUN in workers else RUNS[0]
+    theirs_run = REFERENCE_RUN if REFERENCE_RUN in workers else TRUTH
     run = (PORT, theirs_run[1])
     theirs = exported(replace(job, weights=None), theirs_run, workers[theirs_run], folder / WEIGHTS)
     own = exported(replace(job, weights=None), run, workers[run], folder / "own.safetensors")
@@ -177,6 +186,8 @@ def matched(
         unused: rules and paths that fitted nothing (``unused_of``).
     """
     both = [name for name in theirs if name in own]
+    shapes, own_shapes = ({name: array.shape for name, array in side.items()} for side in (theirs, own))
+    suggested, explained = suggest(shapes, own_shapes, job.renames)
     return WeightsVerdict(
         matched=sum(theirs[name].shape == own[name].shape for name in both),
         missing=[name for name in theirs if name not in own],
@@ -184,6 +195,8 @@ def matched(
         shapes=[(name, theirs[name].shape, own[name].shape) for name in both if theirs[name].shape != own[name].shape],
         unused=list(unused),
         settings={"renames": dict(job.renames), "ignored": list(job.ignore)},
+        suggested=suggested,
+        explained=explained,
     )
 
 

@@ -150,6 +150,7 @@ class PortJob:
             "inputs": {name: f"{a.dtype}{list(a.shape)} {digest(a)}" for name, a in self.feed.arrays().items()},
             "seed": self.seed,
             "device": self.device,
+            "in_training": {run[0]: worker.in_training for run, worker in workers.items()},
             "environment": environments(workers),
         }
 

@@ -38,6 +38,7 @@ class LocalWorker(Worker):
         self.modules: list[str] = []
         self.resting: list[str] = []
         self.unused: list[str] = []
+        self.in_training: dict[str, dict[str, Any]] = {}
 
     def build(self, args: Any, weights: Path | None, mutant: str = "", twin: int = 0) -> None:
         """Build a copy of the module, unless that is the one that stands."""
@@ -50,7 +51,7 @@ class LocalWorker(Worker):
         with _undisturbed():
             self._adapter.build(args, weights, twin)
         self.modules, self.resting = self._adapter.modules(), self._adapter.resting()
-        self.unused = self._adapter.unused()
+        self.unused, self.in_training = self._adapter.unused(), self._adapter.in_training()
 
     def wait_built(self) -> None:
         """Return at once: ``build`` has built it."""
@@ -86,6 +87,11 @@ class LocalWorker(Worker):
         """Yield what the last pass emitted."""
         while self._entries:
             yield self._entries.pop(0)
+
+    @property
+    def usable(self) -> bool:
+        """Always: each request is answered at once."""
+        return True
 
     def close(self) -> None:
         """Forget the module."""

@@ -99,6 +99,8 @@ class WeightsVerdict:
         differing: weights that were not bitwise the same when read back from the port.
         settings: what was run.
         rung: its name.
+        suggested: rules that would explain many of those that are missing (``parity.port.suggest``).
+        explained: what they explain: names in ``missing`` by names in ``unexpected``.
     """
 
     matched: int
@@ -109,6 +111,8 @@ class WeightsVerdict:
     differing: Sequence[str] = ()
     settings: dict[str, Any] = field(default_factory=dict)
     rung: str = "weights"
+    suggested: Mapping[str, str] = field(default_factory=dict)
+    explained: Mapping[str, str] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return self.matched > 0 and not (
@@ -128,11 +132,19 @@ class WeightsVerdict:
     def problems(self) -> list[str]:
         """Return a line for each thing that is wrong, with what could mend it."""
         lines = [f"{name} is {list(r)} in PyTorch and {list(p)} in Jittor" for name, r, p in self.shapes]
+        if self.suggested:
+            rules = {**self.settings.get("renames", {}), **self.suggested}
+            amount = f"{len(self.explained)} of the {len(self.missing)} weights that only PyTorch has"
+            lines.append(f"{amount} would match with renames={rules}")
+        found = set(self.explained.values())
+        left = [name for name in self.unexpected if name not in self.explained]
         for name in self.missing:
-            near = difflib.get_close_matches(name, self.unexpected, n=1, cutoff=0.5)
+            if name in found:
+                continue
+            near = difflib.get_close_matches(name, left, n=1, cutoff=0.5)
             hint = f"; is it {near[0]}? then renames={{{near[0]!r}: {name!r}}}" if near else ""
             lines.append(f"only PyTorch has {name}{hint}")
-        lines += [f"only Jittor has {name}" for name in self.unexpected]
+        lines += [f"only Jittor has {name}" for name in left]
         lines += [f"renames or ignore: {path!r} fits nothing; take it out or mend it" for path in self.unused]
         lines += [f"{name} is not the same when read back from the port" for name in self.differing]
         return lines or (["there is no weight to compare"] if not self.matched else [])
@@ -148,6 +160,8 @@ class WeightsVerdict:
             "shapes": [{"name": n, "reference": list(r), "port": list(p)} for n, r, p in self.shapes],
             "unused": list(self.unused),
             "differing": list(self.differing),
+            "suggested": dict(self.suggested),
+            "explained": dict(self.explained),
             "problems": self.problems(),
             "settings": self.settings,
         }

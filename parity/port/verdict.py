@@ -12,6 +12,7 @@ from rich.console import Console
 from parity.html.writing import check_report
 from parity.ladder import LadderVerdict
 from parity.output import plain
+from parity.port.hints import BESIDE, hints
 from parity.port.names import WeightsVerdict
 from parity.report import print_layers
 from parity.steps_report import print_steps
@@ -65,7 +66,7 @@ class PortVerdict(LadderVerdict):
             if isinstance(verdict, WeightsVerdict):
                 print_weights(verdict, console)
             elif isinstance(verdict, StepsVerdict):
-                print_steps(verdict, console)
+                print_steps(verdict, console, show)
             elif isinstance(verdict, LayersVerdict):
                 print_layers(verdict, console, show)
             console.print()
@@ -74,12 +75,18 @@ class PortVerdict(LadderVerdict):
             console.print(f"{mark}  {verdict.rung:<10} {verdict.compared} compared", highlight=False)
         for rung in self.left_out:
             console.print(f"[bold red]✗ FAIL[/]  {rung:<10} did not run", highlight=False)
+        if not show or show == self.module:
+            for line in hints(self.verdicts):
+                console.print(line, markup=False, highlight=False, soft_wrap=True)
         if self.module and not show:
-            console.print(
-                f"Next: look at {self.module}; verdict.story({self.module!r}) lists its tensors", markup=False
-            )
+            what = "its tensors" if self.module not in BESIDE else "what was found of it"
+            console.print(f"Next: look at {self.module}; verdict.story({self.module!r}) lists {what}", markup=False)
         for rung, why in self.unasked.items():
             console.print(f"[dim]-[/] not asked  {rung}: {why}", highlight=False)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return everything as plain data, for ``--json``; ``hints`` say what a failure can mean."""
+        return {**super().as_dict(), "hints": hints(self.verdicts)}
 
     def write_html(self, path: Path | str) -> None:
         """Write the report: one page that needs no network.

@@ -16,8 +16,7 @@ from parity.frameworks.base import Feed
 from parity.frameworks.weights import read_weights, write_weights
 from parity.layers import ModelJob
 from parity.recording.layout import WEIGHTS, Recording, digest, read_choices, read_recording, write_choices
-from parity.rungs import REFERENCE, RUNS, TRUTH, TWIN, Run
-from parity.steps import SECOND_TWIN
+from parity.rungs import REFERENCE, RUNS, SECOND_TWIN, TRUTH, TWIN, Run
 from parity.trace import Array, Manifest, TraceWriter, trace_hash
 from parity.training import Progress
 

@@ -21,6 +21,9 @@ from parity.trace import Entry
 from parity.training import Progress, silent
 from parity.wire import Array
 
+# What each side told of its modules in training, in its settings.
+_MODES = "in_training"
+
 
 def compare_recordings(
     first: Path, second: Path, show: str = "", progress: Progress = silent, job: ReplayJob | None = None
@@ -120,7 +123,8 @@ class ReplayJob:
     def settings(self, workers: Mapping[Run, Worker]) -> dict[str, Any]:
         """Return what was recorded."""
         port = self.recordings[PORT].settings
-        return {**port, "environment": environments(workers), "recorded": True}
+        modes = {key: one for side in self.recordings.values() for key, one in side.settings.get(_MODES, {}).items()}
+        return {**port, _MODES: modes, "environment": environments(workers), "recorded": True}
 
 
 class RecordedWorker(Worker):
@@ -168,6 +172,11 @@ class RecordedWorker(Worker):
         if self._place:
             yield from entries_of(self._folder, self._recording, self._place)
             self.failure = self._recording.failures.get(self._place, "")
+
+    @property
+    def usable(self) -> bool:
+        """Always: each pass has its own trace."""
+        return True
 
     def close(self) -> None:
         """Do nothing: files are closed when they are read."""

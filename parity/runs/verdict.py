@@ -53,7 +53,7 @@ class TrainVerdict:
         lines = [f"{'✓ PASS' if self else '✗ FAIL'}  training: {len(self.runs)} runs of {self._epochs} epochs"]
         if self.first is not None:
             steps = self.first.steps
-            worst = max((step.error64 for step in steps), default=0.0)
+            worst = max((step.error64 or 0.0 for step in steps), default=0.0)
             mark = "✓" if self.first else "✗"
             lines.append(f"  {mark} first {len(steps)} steps in float64: parameters within {worst:.2g} of their scale")
         for number, curve in enumerate(self.curves):

@@ -62,6 +62,36 @@ def test_a_single_tensor_is_not_a_plural() -> None:
     assert any("1 later tensor fails too" in line for line in said)
 
 
+def measured(size: tuple[int, ...], ratio: float, error: float, exact: bool = True) -> Judgement:
+    port = Error(max_abs=error, rms=error, scale=1.0, truth_rms=1.0, mismatches=0, size=10)
+    error64 = Error(1e-15, 1e-15, 1.0, 1.0, 0, 10) if exact else None
+    return Judgement("loss/a", "criterion", "", size, error64, ratio, ratio, floats=(port, port))
+
+
+def float32_line(*judgements: Judgement) -> str:
+    return next(line for line in printed(verdict(*judgements)) if line.startswith("float32: "))
+
+
+def test_of_small_tensors_alone_no_ratio_of_large_ones_is_told() -> None:
+    said = float32_line(measured((4, 10), 1.25, 1e-6))
+    assert "worst 0.00" not in said
+    assert "only tensors of fewer than 1000 elements" in said and "worst 1.25 (bound 4)" in said
+
+
+def test_what_is_below_the_noise_floor_is_told_as_such() -> None:
+    said = float32_line(measured((100, 100), 0.3, 1e-8), measured((4,), 0.0, 0.0))
+    assert said.startswith("float32: no error of Jittor's is above the noise floor (4 roundings")
+    assert "worst 1.25 times" in float32_line(measured((100, 100), 1.25, 1e-6), measured((4,), 0.0, 0.0))
+
+
+def test_a_precision_that_was_not_run_has_no_figures() -> None:
+    said = printed(verdict(measured((100, 100), 1.25, 1e-6, exact=False)))
+    assert "float64: not judged" in said
+    assert any(line.startswith("│ ✓ │ criterion │ 1       │ -") for line in said), said
+    alone = Judgement("forward/a", "a", "", (3,), Error(1e-15, 1e-15, 1.0, 1.0, 0, 3), None, None)
+    assert "float32: not judged" in printed(verdict(alone))
+
+
 def test_every_reason_of_a_failure_is_in_the_last_line() -> None:
     gaps = {"idle": ["x"], "unexercised": ["m"], "doubled": ["d in jittor float64"], "crashes": ["jittor: Traceback"]}
     said = printed(verdict(judgement("a"), **gaps))

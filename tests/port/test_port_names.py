@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from typing import Any
 
 import numpy as np
@@ -67,6 +68,85 @@ def test_weights_that_do_not_match_are_listed_with_what_could_mend_it() -> None:
     assert "only PyTorch has norm.bias; is it normal.bias? then renames={'normal.bias': 'norm.bias'}" in said
     assert "only Jittor has extra" in said
     assert verdict.matched == 0
+
+
+VIT_RULES = {"layers": "blocks", "layers.*.ffn": "blocks.*.mlp", "embed": "patch_embed"}
+UNET_RULES = {
+    "down.0": "enc1",
+    "down.1": "enc2",
+    "down.2": "mid",
+    "transposed": "up2",
+    "up.0": "dec2",
+    "up.1": "dec1",
+    "head": "out",
+}
+
+
+def vit_weights() -> dict[str, Any]:
+    shapes = {"norm1.weight": 8, "norm1.bias": 8, "attn.qkv.weight": (24, 8), "mlp.fc1.weight": (32, 8)}
+    shapes |= {"norm2.weight": 8, "norm2.bias": 8, "attn.qkv.bias": 24, "mlp.fc1.bias": 32}
+    weights = {f"blocks.{i}.{name}": np.zeros(shape) for i in range(3) for name, shape in shapes.items()}
+    return {
+        "patch_embed.weight": np.zeros((8, 3)),
+        "patch_embed.bias": np.zeros(8),
+        **weights,
+        "head.bias": np.zeros(4),
+    }
+
+
+def unet_weights() -> dict[str, Any]:
+    channels = {"enc1": (3, 8), "enc2": (8, 16), "mid": (16, 32), "dec2": (32, 16), "dec1": (16, 8)}
+    shapes = {}
+    for name, (before, after) in channels.items():
+        shapes |= {f"{name}.conv1.weight": (after, before, 3, 3), f"{name}.norm1.bias": after}
+        shapes |= {f"{name}.conv2.weight": (after, after, 3, 3), f"{name}.norm2.bias": after}
+    shapes |= {"up2.weight": (32, 16, 2, 2), "up2.bias": 16, "out.weight": (1, 8, 1, 1), "out.bias": 1}
+    return {name: np.zeros(shape) for name, shape in shapes.items()}
+
+
+@pytest.mark.parametrize(
+    ("weights", "given", "proposed"),
+    [
+        (vit_weights(), {}, VIT_RULES),
+        (vit_weights(), {"layers": "blocks"}, {key: VIT_RULES[key] for key in ("layers.*.ffn", "embed")}),
+        (unet_weights(), {}, UNET_RULES),
+        (vit_weights(), {}, {"model.*": "*"}),
+        ({f"model.{name}": one for name, one in vit_weights().items()}, {}, {"*": "model.*"}),
+    ],
+)
+def test_one_rename_is_proposed_for_all_that_it_explains(
+    weights: dict[str, Any], given: dict[str, str], proposed: dict[str, str]
+) -> None:
+    back = Renames({reference: port for port, reference in {**given, **proposed}.items()})
+    port = {Renames(given)(back(name)): one for name, one in weights.items()}
+    verdict = matched(weights, port, job(**given), [])
+    assert verdict.suggested == proposed
+    lacking = [name for name in weights if name not in port]
+    assert lacking and sorted(verdict.explained.values()) == sorted(lacking)
+    assert len(verdict.problems()) == 1, verdict.problems()
+    line = f"{len(lacking)} of the {len(lacking)} weights that only PyTorch has would match with renames="
+    assert verdict.reason.startswith(line)
+    # What is proposed can be pasted, and then all match.
+    rules = ast.literal_eval(verdict.reason.removeprefix(line))
+    own = {back(name): one for name, one in weights.items()}
+    assert matched(weights, {Renames(rules)(name): one for name, one in own.items()}, job(**rules), [])
+
+
+def test_no_rename_is_proposed_for_other_shapes_or_for_what_matches() -> None:
+    theirs = {f"a.{i}.weight": np.zeros(i + 1) for i in range(4)}
+    turned = {f"b.{i}.weight": np.zeros(9) for i in range(4)}
+    assert not matched(theirs, turned, job(), []).suggested
+    swapped = {f"a.{i}.weight": np.zeros(4 - i) for i in range(4)}
+    verdict = matched(theirs, swapped, job(), [])
+    assert not verdict.suggested and len(verdict.shapes) == 4
+
+
+def test_what_no_rename_explains_is_still_named() -> None:
+    theirs = {**vit_weights(), "scale": np.zeros(1)}
+    own = {name.replace("blocks", "layers"): one for name, one in vit_weights().items()} | {"extra": np.zeros(2)}
+    problems = matched(theirs, own, job(), []).problems()
+    assert problems[0].startswith("24 of the 25 weights that only PyTorch has would match with renames={'layers'")
+    assert problems[1:] == ["only PyTorch has scale", "only Jittor has extra"]
 
 
 def test_a_rule_that_fits_nothing_fails() -> None:
@@ -185,3 +265,7 @@ def test_other_parameters_in_the_optimizer_and_another_schedule_are_found(parity
         verdict = parity.compare(port, ["steps"])
         assert not verdict
         assert owner in [finding.owner for finding in verdict.first_failure.findings], name
+    # The last is that of the frozen token; it stands in the same place in forced and free steps.
+    told = [finding.problem for finding in verdict.first_failure.findings if finding.owner == "clip_grad_norm"]
+    assert told[0] == "44 parameters take a gradient in PyTorch and 43 in Jittor; only in PyTorch: cls_token"
+    assert len(set(told)) == 1 and len(told) == 3
