@@ -250,7 +250,10 @@ def refusal_of(worker: Worker) -> InputError | WorkerError | None:
 
 def in_turns(workers: dict[Run, Worker], progress: Callable[[str, int], None]) -> Iterable[tuple[Run, Entry]]:
     """Yield one tensor from each run in turn, so that none gets far ahead and little has to wait in memory."""
-    streams = {run: ReadAhead(worker.entries(), worker.ahead) for run, worker in workers.items()}
+    streams: dict[Run, Iterator[Entry]] = {
+        run: ReadAhead(worker.entries(), worker.ahead) if worker.ahead else iter(worker.entries())
+        for run, worker in workers.items()
+    }
     counts = dict.fromkeys(streams, 0)
     while streams:
         for run, stream in list(streams.items()):
