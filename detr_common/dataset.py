@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from detr_common.errors import InputError
 from detr_common.images import FloatArray, open_photograph
@@ -60,6 +61,14 @@ class Photographs:
         Raises:
             InputError: the file cannot be read any more.
         """
+        return normalise(*self.augmented(index))
+
+    def augmented(self, index: int) -> tuple[Image.Image, Target]:
+        """Return what ``normalise`` makes an item of: the augmented photograph, and boxes in pixels.
+
+        Raises:
+            InputError: the file cannot be read any more.
+        """
         entry = self.images[index]
         image = open_photograph(self.folder / entry["file_name"], upright=False)
         if image.size != (entry["width"], entry["height"]):
@@ -73,7 +82,7 @@ class Photographs:
             augmentation = draw(rng, image.width, image.height, self.scale)
         else:
             augmentation = for_evaluation(self.scale)
-        return normalise(*apply(image, target, augmentation))
+        return apply(image, target, augmentation)
 
     def target(self, entry: Mapping[str, Any]) -> Target:
         """Return what is on a photograph, boxes as (x0, y0, x1, y1) in pixels.
