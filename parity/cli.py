@@ -22,7 +22,6 @@ from parity.arguments import Fault, Html, JittorWeights, Json, Show, Size, Weigh
 from parity.batch import photograph_batch
 from parity.bench.cli import OPTIONS as BENCH_OPTIONS
 from parity.bench.cli import bench_command
-from parity.client import WorkerError
 from parity.data_cli import data_command
 from parity.doctor import doctor_command
 from parity.gotchas.cli import gotchas_command
@@ -35,6 +34,7 @@ from parity.ops.cli import ops_command
 from parity.output import PROGRAM, Output, plain
 from parity.overhead import measure_overhead
 from parity.predict_cli import predict_command
+from parity.process import WorkerError
 from parity.provenance import describe_inputs
 from parity.recording.cli import COMMANDS as RECORDING_COMMANDS
 from parity.recording.cli import record_command

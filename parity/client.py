@@ -3,15 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import fcntl
-import os
-import signal
-import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -19,18 +13,15 @@ import numpy.typing as npt
 
 from detr_common.errors import InputError
 from parity.capture import RecentArrays
+from parity.process import Process, WorkerError
 from parity.trace import Entry
-from parity.wire import Array, Disconnected, receive, send
+from parity.wire import Array
 
 # What an answer ends with.
 _LAST = ("built", "done", "failed", "refused")
 
 
-class WorkerError(RuntimeError):
-    """A worker died, or the model under test raised; the message holds what it last said."""
-
-
-class Worker:
+class Worker(Process):
     """A process that holds one framework and, once built, one model.
 
     Use as a context manager; the process ends with the block.
@@ -52,7 +43,6 @@ class Worker:
         self, framework: str, python: str = sys.executable, threads: int | None = None, adapter: str = "detr"
     ) -> None:
         self.framework = framework
-        self.label = framework
         self.modules: list[str] = []
         self.resting: list[str] = []
         self.unused: list[str] = []
@@ -61,26 +51,7 @@ class Worker:
         self.results: dict[str, Array] = {}
         self.seconds = 0.0
         self.failure = ""
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the worker
-        request_read, request_write = os.pipe()
-        answer_read, answer_write = os.pipe()
-        _widen(answer_read)
-        command = [python, "-m", "parity.worker", framework]
-        command += ["--adapter", adapter, "--requests", str(request_read), "--answers", str(answer_write)]
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=self._log,
-            stderr=self._log,
-            pass_fds=(request_read, answer_write),
-            # Workers outnumber cores; threads that spin while they wait would take the others' time.
-            env={"OMP_WAIT_POLICY": "PASSIVE", **os.environ, **({"OMP_NUM_THREADS": str(threads)} if threads else {})},
-            start_new_session=True,
-        )
-        os.close(request_read)
-        os.close(answer_write)
-        self._requests = os.fdopen(request_write, "wb", buffering=0)
-        self._answers = os.fdopen(answer_read, "rb", buffering=0)
+        super().__init__(framework, [python, "-m", "parity.worker", framework, "--adapter", adapter], threads)
         self._ready = self._pending = False
         self._built: tuple[dict[str, Any], int] | None = None
 
@@ -211,29 +182,6 @@ class Worker:
         """Whether the next answer will be that to the next request: the process lives, and owes no earlier one."""
         return not self.owed and self._process.poll() is None
 
-    def close(self) -> None:
-        """End the process."""
-        self._requests.close()
-        self._answers.close()
-        try:
-            self._process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
-        self._log.close()
-
-    def __enter__(self) -> Worker:
-        return self
-
-    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
-        self.close()
-
-    def _send(self, header: dict[str, Any], array: Array | None = None) -> None:
-        try:
-            send(self._requests, header, array)
-        except BrokenPipeError:
-            raise self._death() from None
-
     def _expect(self, kind: str) -> dict[str, Any]:
         header, _ = self._receive()
         if header["kind"] == "failed":
@@ -243,32 +191,9 @@ class Worker:
         return header
 
     def _receive(self) -> tuple[dict[str, Any], Array | None]:
-        try:
-            header, array = receive(self._answers)
-        except Disconnected:
-            raise self._death() from None
+        header, array = self._answer()
         if header["kind"] in _LAST:
             self.owed -= 1
         if header["kind"] == "refused":
             raise InputError(header["message"])
         return header, array
-
-    def _death(self) -> WorkerError:
-        code = self._process.wait()
-        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
-        self._log.seek(0)
-        said = self._log.read().decode(errors="replace").strip().splitlines()[-30:]
-        advice = "python -m parity doctor tells what is wrong with the installation"
-        if code == -signal.SIGKILL:
-            advice = "probably out of memory; try a smaller --size, fewer images or a smaller model"
-        elif code == -signal.SIGTERM:
-            advice = "something ended it; run the same command again"
-        last = ["It last said:", *said] if said else ["It said nothing."]
-        return WorkerError("\n".join([f"{self.label}: the worker {how}; {advice}.", *last]))
-
-
-def _widen(pipe: int) -> None:
-    """Let a pipe hold a megabyte where the system has a way to ask for it; tensors then need fewer switches."""
-    widen = getattr(fcntl, "F_SETPIPE_SZ", None)
-    if widen is not None:
-        fcntl.fcntl(pipe, widen, 2**20)

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from parity.client import Worker, WorkerError
+from parity.client import Worker
+from parity.process import WorkerError
 from parity.rungs import PORT, REFERENCE
 from parity.trace import Entry
 

@@ -20,9 +20,10 @@ from detr_common.errors import InputError
 from parity import rungs
 from parity.ahead import ReadAhead
 from parity.capture import RECENT
-from parity.client import Worker, WorkerError
+from parity.client import Worker
 from parity.judge import Judge
 from parity.policy import Calibrated32, Exact64
+from parity.process import WorkerError
 from parity.rungs import PORT, RUNS, TWIN_SEEDS, Run, foremost
 from parity.trace import Array, Entry, Manifest, TraceWriter
 from parity.usage import check_module

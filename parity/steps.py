@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 
 from detr_common.errors import InputError
-from parity.client import Worker, WorkerError
+from parity.client import Worker
 from parity.explained import VARIANCE, of_variance, other_parameters, owner_of
 from parity.frameworks.base import Batch, Feed
 from parity.layers import LayersSession, ModelJob, in_turns
 from parity.metrics import measure, ulps_apart
 from parity.policy import ULP32, Calibrated32, Steps
+from parity.process import WorkerError
 from parity.rungs import PORT, REFERENCE, SECOND_TWIN, TRUTH, TWIN, TWINS, Run, foremost
 from parity.steps_verdict import Finding, FreeStep, StepsVerdict
 from parity.tally import Tally

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import os
-import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from statistics import median
-from types import TracebackType
 from typing import Any
 
-from parity.client import WorkerError
-from parity.wire import Disconnected, receive, send
+from parity.process import Process, WorkerError
 
 WARM_UP = 3
 
@@ -46,7 +42,7 @@ class Case:
         return {**asdict(self), "median_step": median(self.step), "median_forward": median(self.forward)}
 
 
-class Side:
+class Side(Process):
     """A process that measures one side; use as a context manager.
 
     Args:
@@ -55,23 +51,7 @@ class Side:
     """
 
     def __init__(self, name: str, threads: int) -> None:
-        self.name = name
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
-        request_read, request_write = os.pipe()
-        answer_read, answer_write = os.pipe()
-        command = [sys.executable, "-m", "parity.bench.worker", name]
-        self._process = subprocess.Popen(
-            [*command, "--requests", str(request_read), "--answers", str(answer_write)],
-            stdin=subprocess.DEVNULL,
-            stdout=self._log,
-            stderr=self._log,
-            pass_fds=(request_read, answer_write),
-            env={"OMP_WAIT_POLICY": "PASSIVE", **os.environ, "OMP_NUM_THREADS": str(threads)},
-        )
-        os.close(request_read)
-        os.close(answer_write)
-        self._requests = os.fdopen(request_write, "wb", buffering=0)
-        self._answers = os.fdopen(answer_read, "rb", buffering=0)
+        super().__init__(name, [sys.executable, "-m", "parity.bench.worker", name], threads)
 
     def ask(self, what: str, **more: Any) -> Any:
         """Ask for a measurement and wait for it.
@@ -79,31 +59,11 @@ class Side:
         Raises:
             WorkerError: the process failed or ended.
         """
-        try:
-            send(self._requests, {"do": what, **more})
-            header, _ = receive(self._answers)
-        except (Disconnected, BrokenPipeError):
-            self._log.seek(0)
-            said = self._log.read().decode(errors="replace")[-2000:]
-            raise WorkerError(f"{self.name} ended with code {self._process.wait()}; it last said:\n{said}") from None
+        self._send({"do": what, **more})
+        header, _ = self._answer()
         if "failed" in header:
-            raise WorkerError(f"{self.name} failed:\n{header['failed']}")
+            raise WorkerError(f"{self.label} failed:\n{header['failed']}")
         return header["answer"]
-
-    def __enter__(self) -> Side:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._requests.close()
-        self._answers.close()
-        try:
-            self._process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._log.close()
 
 
 def measure(
@@ -128,11 +88,11 @@ def measure(
         WorkerError: a side failed.
     """
     cases = []
-    running: list[Side] = []
-    try:
+    with ExitStack() as stack:
+        running: list[Side] = []
         for name in sides:
             progress(f"{name} {size[0]}x{size[1]}: first steps")
-            side = Side(name, threads)
+            side = stack.enter_context(Side(name, threads))
             running.append(side)
             side.ask("build", args=vars(args), size=size)
             first = side.ask("step")
@@ -150,7 +110,4 @@ def measure(
                 found.append(side.ask("parts"))
         for case, found in zip(cases, parts, strict=True):
             case.parts.update({name: median(one[name] for one in found) for name in found[0]})
-    finally:
-        for side in running:
-            side.__exit__(None, None, None)
     return cases

@@ -10,7 +10,6 @@ import typer
 from rich.console import Console
 
 from detr_common.errors import InputError
-from parity.client import WorkerError
 from parity.gotchas import CATALOGUE, THEMES, Gotcha
 from parity.gotchas.check import Finding, check
 from parity.gotchas.environments import places
@@ -19,6 +18,7 @@ from parity.gotchas.measured import record
 from parity.gotchas.running import NotStarted
 from parity.gotchas.versions import measure_versions
 from parity.gotchas.versions_table import summary_lines, versions_document
+from parity.process import WorkerError
 
 FOLDER = Path("out/gotchas")
 

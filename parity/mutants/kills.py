@@ -11,13 +11,13 @@ from typing import Any, TypeVar
 from detr_common.options import default_args, training_args
 from fixtures.coco import Drawn, write_coco
 from parity.batch import photograph_batch
-from parity.client import WorkerError
 from parity.data import DataJob, DataVerdict, compare_data
 from parity.demo import write_seeded_checkpoint
 from parity.frameworks.base import Batch
 from parity.ladder import ModelVerdict, training_batch
 from parity.layers import Images, LayersJob, LayersSession
 from parity.mutants.mutant import Mutant
+from parity.process import WorkerError
 from parity.steps import StepsJob, compare_steps, mirrored
 from parity.steps_verdict import StepsVerdict
 from parity.training import TrainingJob, compare_gradients, compare_losses

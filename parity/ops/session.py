@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from detr_common.errors import InputError
-from parity.client import WorkerError
 from parity.ops import NAMES
+from parity.process import WorkerError
 
 
 @dataclass(frozen=True)

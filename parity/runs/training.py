@@ -19,7 +19,8 @@ from detr_common.run import plainly
 from detr_common.state import check_names_and_shapes
 from fixtures.initial import initial_state_dict
 from fixtures.shapes import DETECTOR
-from parity.client import Worker, WorkerError
+from parity.client import Worker
+from parity.process import WorkerError
 from parity.runs.curves import PORT, REFERENCE, Curves, read_curves
 
 PLAN = "plan.json"
