@@ -1,7 +1,7 @@
 """Jittor's convolutions on the CPU computed by the kernels of oneDNN that PyTorch's are computed by.
 
 Jittor asks for a convolution "for inference, of any algorithm" and takes the first kernel that oneDNN offers. On
-processors with AVX-512 that is one whose float32 sums round twice as much as PyTorch's and which is slower
+processors with AVX-512 that is one whose float32 sums round two to four times as much as PyTorch's and which is slower
 (docs/measured.md). The next that it offers is PyTorch's own choice, and then both frameworks agree to the last bit.
 The kernels of Jittor are compiled with a header that asks for that one.
 """

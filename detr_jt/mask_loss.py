@@ -6,7 +6,8 @@ import jittor as jt
 from jittor import Var, nn
 
 from detr_common.targets import check_masks
-from detr_jt.layers import absolute, constant, maximum, resize_bilinear
+from detr_jt.layers import absolute, constant, maximum
+from detr_jt.resize import resize_bilinear
 
 
 class FocalLoss(nn.Module):

@@ -9,7 +9,8 @@ from jittor import Var, nn
 
 from detr_common.segments import panoptic_map, to_png
 from detr_jt.box_ops import box_cxcywh_to_xyxy
-from detr_jt.layers import constant, resize_bilinear, resize_nearest
+from detr_jt.layers import constant
+from detr_jt.resize import resize_bilinear, resize_nearest
 
 
 class PostProcess(nn.Module):

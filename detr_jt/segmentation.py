@@ -12,8 +12,9 @@ import jittor as jt
 from jittor import Var, nn
 
 from detr_jt.kernels import product
-from detr_jt.layers import Conv2d, GroupNorm, Linear, constant, resize_nearest
+from detr_jt.layers import Conv2d, GroupNorm, Linear, constant
 from detr_jt.nested_tensor import NestedTensor, as_nested_tensor
+from detr_jt.resize import resize_nearest
 
 if TYPE_CHECKING:
     from detr_jt.detr import DETR

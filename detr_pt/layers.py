@@ -1,11 +1,9 @@
 """The layers that the two frameworks do not share; PyTorch has them all, detr_jt writes them out."""
 
-from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 Conv2d = nn.Conv2d
 Dropout = nn.Dropout
@@ -91,13 +89,3 @@ class MLP(nn.Module):
         for layer, relu in zip(self.layers, self.relus, strict=False):
             x = relu(layer(x))
         return self.layers[-1](x)
-
-
-def resize_nearest(x: Tensor, size: Sequence[int]) -> Tensor:
-    """Resize maps [B, C, H, W] to (H', W') by nearest neighbours."""
-    return F.interpolate(x, size=tuple(size), mode="nearest")
-
-
-def resize_bilinear(x: Tensor, size: Sequence[int]) -> Tensor:
-    """Resize maps [B, C, H, W] to (H', W') between the centres of four pixels; those at the border count on."""
-    return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=False)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from detr_common.targets import check_masks
-from detr_pt.layers import resize_bilinear
+from detr_pt.resize import resize_bilinear
 
 
 class FocalLoss(nn.Module):

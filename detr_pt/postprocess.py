@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from detr_common.segments import panoptic_map, to_png
 from detr_pt.box_ops import box_cxcywh_to_xyxy
-from detr_pt.layers import resize_bilinear, resize_nearest
+from detr_pt.resize import resize_bilinear, resize_nearest
 
 
 class PostProcess(nn.Module):

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from detr_pt.layers import Conv2d, GroupNorm, Linear, resize_nearest
+from detr_pt.layers import Conv2d, GroupNorm, Linear
 from detr_pt.nested_tensor import NestedTensor, as_nested_tensor
+from detr_pt.resize import resize_nearest
 
 if TYPE_CHECKING:
     from detr_pt.detr import DETR

@@ -12,7 +12,8 @@ from detr_common import segments as segments_file
 from detr_jt import mask_loss as loss_file
 from detr_jt import postprocess as postprocess_file
 from detr_jt import segmentation as segmentation_file
-from detr_jt.layers import constant, resize_bilinear, resize_nearest
+from detr_jt.layers import constant
+from detr_jt.resize import resize_bilinear, resize_nearest
 from parity.mutants.planting import Module, fault, override, override_with
 
 

@@ -36,8 +36,8 @@ EXTRAS = {
         "GroupNorm.__init__": "as above",
         "GroupNorm.execute": "as above",
         "mean": "the gradient of Jittor's own is right to eight digits only",
-        "between": "Jittor's own interpolation rounds the places to float32",
     },
+    ("detr_jt", "resize.py"): {"between": "Jittor's own interpolation rounds the places to float32"},
     ("detr_jt", "mask_loss.py"): {
         "binary_cross_entropy": "Jittor's own returns the mean alone",
         "total_of": "Jittor adds one value after another",
