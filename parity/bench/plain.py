@@ -115,12 +115,12 @@ class PlainCriterion(nn.Module):
         at = images, torch.cat([rows for rows, _ in pairs])
         count = max(float(sum(len(target["labels"]) for target in targets)), 1.0)
         logits, boxes = outputs["pred_logits"], outputs["pred_boxes"][at]
-        labels = torch.full(logits.shape[:2], self.classes, dtype=torch.int64)
+        labels = torch.full(logits.shape[:2], self.classes, dtype=torch.int64, device=logits.device)
         labels[at] = torch.cat([target["labels"][columns] for target, (_, columns) in zip(targets, pairs, strict=True)])
         there = torch.cat([target["boxes"][columns] for target, (_, columns) in zip(targets, pairs, strict=True)])
         giou = generalized_box_iou(box_convert(boxes, "cxcywh", "xyxy"), box_convert(there, "cxcywh", "xyxy"))
         found = (logits.argmax(-1) != self.classes).sum(1).float()
-        objects = torch.tensor([len(target["labels"]) for target in targets])
+        objects = torch.tensor([len(target["labels"]) for target in targets], device=logits.device)
         return {
             "loss_ce": F.cross_entropy(logits.transpose(1, 2), labels, self.weight),
             "loss_bbox": F.l1_loss(boxes, there, reduction="none").sum() / count,

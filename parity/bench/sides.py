@@ -50,12 +50,13 @@ class Package:
         self.model, self.criterion, _ = self.package.build_model(args)
         self.optimizer = self.optimization.build_optimizer(self.model, args)
         self.images, self.targets = batch(size, args.batch_size, self.criterion.num_classes)
+        framework = import_module("jittor" if name == "detr_jt" else "torch")
+        self.no_grad: Callable[[], Any] = framework.no_grad
         self.sync: Callable[[], object] = lambda: None
-        self.no_grad: Callable[[], Any] = lambda: import_module("torch").no_grad()
         if name == "detr_jt":
-            jittor = import_module("jittor")
-            self.sync = jittor.sync_all
-            self.no_grad = jittor.no_grad
+            self.sync = lambda: framework.sync_all(True)
+        elif args.device == "cuda":
+            self.sync = framework.cuda.synchronize
 
     def training(self, training: bool) -> None:
         """Turn training on or off."""
@@ -72,7 +73,8 @@ class Package:
         """Run the detector without its losses and without gradients."""
         with self.no_grad():
             outputs = self.model(self.engine.to_samples(self.model, self.images))
-            outputs["pred_logits"].numpy(), outputs["pred_boxes"].numpy()
+            self.sync()
+            del outputs  # what nobody holds, Jittor would not compute
 
     def pieces(self) -> Iterator[tuple[str, Callable[[], object]]]:
         """Return the pieces of a step, in their order."""
@@ -142,8 +144,8 @@ class Plain(Package):
 
         from parity.bench.plain import PlainCriterion, plain_model
 
-        self.model = plain_model(args)
-        self.criterion = PlainCriterion(args, self.criterion.num_classes)
+        self.model = plain_model(args).to(args.device)
+        self.criterion = PlainCriterion(args, self.criterion.num_classes).to(args.device)
         trained = [(key, p) for key, p in self.model.named_parameters() if p.requires_grad]
         groups = [
             {"params": [p for key, p in trained if "backbone" not in key]},
@@ -159,14 +161,16 @@ class Plain(Package):
         """Take a whole step."""
         for _, piece in self.pieces():
             piece()
+        self.sync()
 
     def pieces(self) -> Iterator[tuple[str, Callable[[], object]]]:
         """Return the pieces of a step, in their order."""
         import torch
 
         held: dict[str, Any] = {}
-        samples = [torch.from_numpy(image) for image in self.images]
-        targets = [{key: torch.from_numpy(value) for key, value in target.items()} for target in self.targets]
+        device = self.args.device
+        samples = [torch.from_numpy(image).to(device) for image in self.images]
+        targets = [{key: torch.from_numpy(v).to(device) for key, v in target.items()} for target in self.targets]
 
         def forward() -> None:
             losses = self.criterion(self.model(samples), targets)
