@@ -8,6 +8,7 @@ from jittor import Var, nn
 
 from detr_jt.kernels import product
 from detr_jt.layers import Dropout, Linear, constant, linear
+from detr_jt.softmax import attention_weights
 
 
 class MultiheadAttention(nn.Module):
@@ -50,9 +51,7 @@ class MultiheadAttention(nn.Module):
         """
         q, k, v = (self.project(x, part) for part, x in enumerate((query, key, value)))
         scores = product(q * constant(self.scaling, q), k, transposed=True)
-        if key_padding_mask is not None:
-            scores = scores.masked_fill(key_padding_mask[:, None, None, :], float("-inf"))
-        weights = self.dropout(nn.softmax(scores, dim=-1))
+        weights = self.dropout(attention_weights(scores, key_padding_mask))
         heads = product(weights, v, transposed=False)
         return self.out_proj(heads.permute(2, 0, 1, 3).reshape(query.shape))
 

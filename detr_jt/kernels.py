@@ -13,7 +13,7 @@ from jittor import Var
 
 # Each operation is rounded as it is written, and that is as PyTorch rounds: Jittor's flags would allow multiplying with
 # a reciprocal, and joining any product with the sum that follows.
-_EXACT = """
+EXACT = """
 #pragma GCC push_options
 #pragma GCC optimize("no-fast-math", "no-math-errno", "no-trapping-math", "fp-contract=off")
 // Not those of <cmath>, which are compiled by other options and would be called for each value.
@@ -23,7 +23,7 @@ static inline float joined(float a, float b, float c) { return __builtin_fmaf(a,
 static inline double joined(double a, double b, double c) { return __builtin_fma(a, b, c); }
 """
 _ADAMW = (
-    _EXACT
+    EXACT
     + """
 template <class T>
 static void adamw(long n, const T* __restrict__ p, const T* __restrict__ g, const T* __restrict__ m,
@@ -232,4 +232,33 @@ def masked(x: Var, keep: Var, scale: float) -> Var:
         cpu_src=source,
         cpu_grad_src=[gradient, ""],
         data={"scale": scale},
+    )
+
+
+_RELU = """
+template <class T>
+static void relu(long n, const T* __restrict__ x, T* __restrict__ y) {
+    #pragma omp parallel for simd schedule(static) if(n > 65536)
+    for (long i = 0; i < n; i++) y[i] = x[i] < 0 ? T(0) : x[i];
+}
+template <class T>
+static void relu_gradient(long n, const T* __restrict__ y, const T* __restrict__ gradient, T* __restrict__ x) {
+    #pragma omp parallel for simd schedule(static) if(n > 65536)
+    for (long i = 0; i < n; i++) x[i] = y[i] > 0 ? gradient[i] : T(0);
+}
+"""
+
+
+def relu(x: Var) -> Var:
+    """Return the values of ``x``, of which negative ones become 0.
+
+    Jittor keeps an array of bool for the gradient, in whose loop nothing is vectorised.
+    """
+    return jt.code(
+        x.shape,
+        str(x.dtype),
+        [x],
+        cpu_header=_RELU,
+        cpu_src="relu<in0_type>(in0->num, in0_p, out0_p);",
+        cpu_grad_src=["relu_gradient<in0_type>(in0->num, pout0_p, dout_p, out0_p);"],
     )

@@ -139,6 +139,14 @@ class Dropout(nn.Module):
         return kernels.draw(x.shape, self.p) if kernels.ours(x) else jt.rand(x.shape) >= self.p
 
 
+class ReLU(nn.ReLU):
+    """A ReLU that keeps its output for the gradient; in the backbone Jittor joins its own with the norm."""
+
+    def execute(self, x: Var) -> Var:
+        """Map values of any shape."""
+        return kernels.relu(x) if kernels.ours(x) else super().execute(x)
+
+
 class LayerNorm(nn.Module):
     """Layer normalisation (Ba et al. 2016) over the last axis.
 
@@ -194,6 +202,13 @@ class GroupNorm(nn.Module):
 def mean(x: Var) -> Var:
     """Return the mean over the last axis; the gradient of Jittor's own has the number rounded to float32."""
     return x.sum(dim=-1, keepdims=True) / constant(float(x.shape[-1]), x)
+
+
+class MaxPool2d(nn.Pool):
+    """The pooling of the stem of a ResNet: 3x3, stride 2, padding 1 (He et al. 2015)."""
+
+    def __init__(self) -> None:
+        super().__init__(3, stride=2, padding=1, op="maximum")
 
 
 class Absolute(nn.Module):
@@ -267,7 +282,7 @@ class MLP(nn.Module):
         super().__init__()
         sizes = [input_dim] + [hidden_dim] * (num_layers - 1) + [output_dim]
         self.layers = nn.ModuleList([Linear(n, k) for n, k in pairwise(sizes)])
-        self.relus = nn.ModuleList([nn.ReLU() for _ in range(num_layers - 1)])
+        self.relus = nn.ModuleList([ReLU() for _ in range(num_layers - 1)])
 
     def execute(self, x: Var) -> Var:
         """Map [..., input_dim] to [..., output_dim]."""

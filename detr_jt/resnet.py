@@ -3,7 +3,7 @@
 import jittor as jt
 from jittor import Var, nn
 
-from detr_jt.layers import Conv2d, FrozenBatchNorm2d
+from detr_jt.layers import Conv2d, FrozenBatchNorm2d, MaxPool2d
 
 
 def conv(inputs: int, outputs: int, kernel: int, stride: int = 1, dilation: int = 1) -> Conv2d:
@@ -96,7 +96,7 @@ class ResNet(nn.Module):
         self.conv1 = conv(3, 64, 7, stride=2)
         self.bn1 = FrozenBatchNorm2d(64)
         self.relu = nn.ReLU()
-        self.maxpool = nn.Pool(3, stride=2, padding=1, op="maximum")
+        self.maxpool = MaxPool2d()
         self.layer1 = stage(block, 64, 64, depths[0])
         self.layer2 = stage(block, 64 * block.expansion, 128, depths[1], stride=2)
         self.layer3 = stage(block, 128 * block.expansion, 256, depths[2], stride=2)

@@ -51,7 +51,7 @@ class MultiheadAttention(nn.Module):
         q, k, v = (self.project(x, part) for part, x in enumerate((query, key, value)))
         scores = torch.matmul(q * self.scaling, k.transpose(2, 3))
         if key_padding_mask is not None:
-            scores = scores.masked_fill(key_padding_mask[:, None, None, :], float("-inf"))
+            scores = scores.masked_fill_(key_padding_mask[:, None, None, :], float("-inf"))
         weights = self.dropout(scores.softmax(dim=-1))
         heads = torch.matmul(weights, v)
         return self.out_proj(heads.permute(2, 0, 1, 3).reshape(query.shape))

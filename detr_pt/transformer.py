@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from detr_pt.attention import MultiheadAttention
-from detr_pt.layers import Dropout, LayerNorm, Linear
+from detr_pt.layers import Dropout, LayerNorm, Linear, ReLU
 
 
 def with_pos_embed(x: Tensor, pos: Tensor | None) -> Tensor:
@@ -24,7 +24,7 @@ class TransformerEncoderLayer(nn.Module):
         super().__init__()
         self.self_attn = MultiheadAttention(d_model, nhead, dropout)
         self.linear1 = Linear(d_model, dim_feedforward)
-        self.activation = nn.ReLU()
+        self.activation = ReLU()
         self.dropout = Dropout(dropout)
         self.linear2 = Linear(dim_feedforward, d_model)
         self.norm1 = LayerNorm(d_model)
@@ -72,7 +72,7 @@ class TransformerDecoderLayer(nn.Module):
         self.self_attn = MultiheadAttention(d_model, nhead, dropout)
         self.multihead_attn = MultiheadAttention(d_model, nhead, dropout)
         self.linear1 = Linear(d_model, dim_feedforward)
-        self.activation = nn.ReLU()
+        self.activation = ReLU()
         self.dropout = Dropout(dropout)
         self.linear2 = Linear(dim_feedforward, d_model)
         self.norm1 = LayerNorm(d_model)

@@ -41,8 +41,9 @@ class Process:
             stdout=self._log,
             stderr=self._log,
             pass_fds=(request_read, answer_write),
-            # Workers outnumber cores; threads that spin while they wait would take the others' time.
-            env={"OMP_WAIT_POLICY": "PASSIVE", **os.environ, **({"OMP_NUM_THREADS": str(threads)} if threads else {})},
+            # Workers outnumber cores, so a thread that has nothing to do may spin for some microseconds, until the next
+            # operation, but not for the milliseconds of GNU's default, which would be the time of another worker.
+            env={"GOMP_SPINCOUNT": "10000", **os.environ, **({"OMP_NUM_THREADS": str(threads)} if threads else {})},
             start_new_session=True,
         )
         os.close(request_read)

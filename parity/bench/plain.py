@@ -1,7 +1,7 @@
 """DETR in PyTorch as it is usually written, to be measured against; nothing else uses it.
 
 The model is detr_pt's with the parts that it computes otherwise put back: frozen batch norm as operations on whole maps
-(upstream's ``FrozenBatchNorm2d``), ``nn.MultiheadAttention``, ``nn.Dropout``, losses of one decoder layer after another
+(upstream's ``FrozenBatchNorm2d``), torchvision's ReLU in place, ``nn.MultiheadAttention``, ``nn.Dropout``, losses of one decoder layer after another
 with a read of each number, and PyTorch's own AdamW and clipping as they come.
 """
 
@@ -19,7 +19,7 @@ from torchvision.ops import box_convert, generalized_box_iou
 
 from detr_pt.attention import MultiheadAttention
 from detr_pt.detr import build_model
-from detr_pt.layers import FrozenBatchNorm2d
+from detr_pt.layers import Dropout, FrozenBatchNorm2d, MaxPool2d
 
 Targets = Sequence[Mapping[str, Tensor]]
 
@@ -60,12 +60,17 @@ class PlainAttention(nn.Module):
 PUT_BACK: dict[type[nn.Module], Callable[[Any], nn.Module]] = {
     FrozenBatchNorm2d: PlainBatchNorm,
     MultiheadAttention: PlainAttention,
+    Dropout: lambda dropout: nn.Dropout(dropout.p),
+    MaxPool2d: lambda _: nn.MaxPool2d(3, stride=2, padding=1),
 }
 
 
 def plain_model(args: argparse.Namespace) -> nn.Module:
     """Return the detector that ``args`` describes, as it is usually written."""
     model: nn.Module = build_model(args)[0]
+    for module in model.get_submodule("backbone").modules():
+        if isinstance(module, nn.ReLU):
+            module.inplace = True
     for module in list(model.modules()):
         for name, child in list(module.named_children()):
             if type(child) in PUT_BACK:

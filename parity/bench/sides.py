@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from detr_common.memory import keep_freed_memory
+
 Array = npt.NDArray[Any]
 SIDES = ("detr_pt", "detr_jt", "plain")
 # The modules whose calls are timed, by the name of the part; what is left of a forward pass is "rest".
@@ -189,5 +191,7 @@ class Plain(Package):
 
 def build(side: str, args: Mapping[str, Any], size: tuple[int, int]) -> Package:
     """Return what one of ``SIDES`` measures."""
+    if side != "plain":
+        keep_freed_memory()  # as the programs of both packages do
     kind = Plain if side == "plain" else Package
     return kind(side, argparse.Namespace(**args), size)

@@ -1,0 +1,18 @@
+"""How the C library gives memory back."""
+
+import ctypes
+
+_TRIM_THRESHOLD, _MMAP_MAX = -1, -4
+
+
+def keep_freed_memory() -> bool:
+    """Let this process use freed memory again instead of giving it back to the system after every large array.
+
+    A training frees and wants the same arrays in every step. glibc asks the system for each of more than 32 MiB, which
+    then clears it page by page: with images of 512 pixels 120,000 pages a step, an eighth of its time.
+
+    Returns:
+        Whether the C library can; others than glibc are left as they are.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    return bool(mallopt and mallopt(_MMAP_MAX, 0) and mallopt(_TRIM_THRESHOLD, -1))
