@@ -158,7 +158,7 @@ def to_samples(model: nn.Module, images: Images) -> list[Var]:
     """
     check_images(images)
     dtype = str(model.parameters()[0].dtype)
-    return [jt.array(np.asarray(image), dtype=dtype) for image in images]
+    return [jt.array(np.asarray(image), dtype=dtype).stop_grad() for image in images]
 
 
 def set_training(module: nn.Module, training: bool) -> None:

@@ -149,13 +149,13 @@ _SIZES = 'const long count = data["count"], m = data["m"], n = data["n"], depth 
 _PRODUCTS = {
     False: (
         "products<out0_type>(count, m, n, depth, in0_p, depth, 1, in1_p, n, 1, out0_p);",
-        "products<out0_type>(count, m, depth, n, dout_p, n, 1, in1_p, 1, n, out0_p);",
-        "products<out0_type>(count, depth, n, m, in0_p, 1, depth, dout_p, n, 1, out0_p);",
+        "products<out0_type>(count, m, depth, n, in1_p, n, 1, in0_p, 1, n, out0_p);",
+        "products<out0_type>(count, depth, n, m, in0_p, 1, depth, in1_p, n, 1, out0_p);",
     ),
     True: (
         "products<out0_type>(count, m, n, depth, in0_p, depth, 1, in1_p, 1, depth, out0_p);",
-        "products<out0_type>(count, m, depth, n, dout_p, n, 1, in1_p, depth, 1, out0_p);",
-        "products<out0_type>(count, n, depth, m, dout_p, 1, n, in0_p, depth, 1, out0_p);",
+        "products<out0_type>(count, m, depth, n, in1_p, n, 1, in0_p, depth, 1, out0_p);",
+        "products<out0_type>(count, n, depth, m, in1_p, 1, n, in0_p, depth, 1, out0_p);",
     ),
 }
 
@@ -167,18 +167,28 @@ def product(a: Var, b: Var, transposed: bool) -> Var:
     """
     if not ours(a, b):
         return jt.matmul(a, b.transpose(-1, -2) if transposed else b)
-    rows, depth = a.shape[-2:]
-    columns = b.shape[-2 if transposed else -1]
-    forward, *backward = _PRODUCTS[transposed]
-    return jt.code(
-        (*a.shape[:-1], columns),
-        str(a.dtype),
-        [a, b],
-        cpu_header=_PRODUCT,
-        cpu_src=_SIZES + forward,
-        cpu_grad_src=[_SIZES + one for one in backward],
-        data={"count": math.prod(a.shape[:-2]), "m": rows, "n": columns, "depth": depth},
-    )
+    return _Product.apply(a, b, transposed)
+
+
+class _Product(jt.Function):
+    """See ``product``. As a function, since for the gradient of a ``jt.code`` Jittor would keep its output too."""
+
+    def execute(self, a: Var, b: Var, transposed: bool) -> Var:
+        rows, depth = a.shape[-2:]
+        columns = b.shape[-2 if transposed else -1]
+        self.inputs, self.sources = (a, b), _PRODUCTS[transposed]
+        self.data = {"count": math.prod(a.shape[:-2]), "m": rows, "n": columns, "depth": depth}
+        return self.kernel(0, (*a.shape[:-1], columns), self.inputs)
+
+    def grad(self, pull: Var) -> tuple[Var, Var, None]:
+        a, b = self.inputs
+        return self.kernel(1, a.shape, (b, pull)), self.kernel(2, b.shape, (a, pull)), None
+
+    def kernel(self, which: int, shape: Sequence[int], inputs: Sequence[Var]) -> Var:
+        source = _SIZES + self.sources[which]
+        return jt.code(
+            tuple(shape), str(inputs[0].dtype), [*inputs], cpu_header=_PRODUCT, cpu_src=source, data=self.data
+        )
 
 
 _DRAW = """
@@ -222,17 +232,22 @@ def masked(x: Var, keep: Var, scale: float) -> Var:
 
     Jittor would join it with what comes before, such as a ReLU, to a loop that is not vectorised.
     """
-    call = 'masked<out0_type>(out0->num, {x}, in1_p, data["scale"], out0_p);'
-    source, gradient = call.format(x="in0_p"), call.format(x="dout_p")
-    return jt.code(
-        x.shape,
-        str(x.dtype),
-        [x, keep],
-        cpu_header=_MASK,
-        cpu_src=source,
-        cpu_grad_src=[gradient, ""],
-        data={"scale": scale},
-    )
+    return _Masked.apply(x, keep, scale)
+
+
+class _Masked(jt.Function):
+    """See ``masked``; a function for the reason that ``product`` is one."""
+
+    def execute(self, x: Var, keep: Var, scale: float) -> Var:
+        self.keep, self.data = keep, {"scale": scale}
+        return self.kernel(x)
+
+    def grad(self, pull: Var) -> tuple[Var, None, None]:
+        return self.kernel(pull), None, None
+
+    def kernel(self, x: Var) -> Var:
+        source = 'masked<out0_type>(in0->num, in0_p, in1_p, data["scale"], out0_p);'
+        return jt.code(x.shape, str(x.dtype), [x, self.keep], cpu_header=_MASK, cpu_src=source, data=self.data)
 
 
 _RELU = """
@@ -254,11 +269,17 @@ def relu(x: Var) -> Var:
 
     Jittor keeps an array of bool for the gradient, in whose loop nothing is vectorised.
     """
-    return jt.code(
-        x.shape,
-        str(x.dtype),
-        [x],
-        cpu_header=_RELU,
-        cpu_src="relu<in0_type>(in0->num, in0_p, out0_p);",
-        cpu_grad_src=["relu_gradient<in0_type>(in0->num, pout0_p, dout_p, out0_p);"],
-    )
+    return _Relu.apply(x)
+
+
+class _Relu(jt.Function):
+    """See ``relu``; a function for the reason that ``product`` is one."""
+
+    def execute(self, x: Var) -> Var:
+        source = "relu<in0_type>(in0->num, in0_p, out0_p);"
+        self.y = jt.code(x.shape, str(x.dtype), [x], cpu_header=_RELU, cpu_src=source)
+        return self.y
+
+    def grad(self, pull: Var) -> Var:
+        source = "relu_gradient<in0_type>(in0->num, in0_p, in1_p, out0_p);"
+        return jt.code(pull.shape, str(pull.dtype), [self.y, pull], cpu_header=_RELU, cpu_src=source)

@@ -40,6 +40,11 @@ def _share(chosen: Var, equal: Var, like: Var) -> Var:
     return (chosen.cast(str(like.dtype)) + 0.5 * equal.cast(str(like.dtype))).detach()
 
 
+def frozen(x: Var, module: nn.Module) -> bool:
+    """Return whether neither input nor weights take a gradient, for which Jittor would keep every map all the same."""
+    return x.is_stop_grad() and all(weight.is_stop_grad() for weight in module.parameters())
+
+
 class Conv2d(nn.Conv):
     """A convolution whose float64 form is a matrix product of its patches.
 

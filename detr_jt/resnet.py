@@ -3,7 +3,7 @@
 import jittor as jt
 from jittor import Var, nn
 
-from detr_jt.layers import Conv2d, FrozenBatchNorm2d, MaxPool2d
+from detr_jt.layers import Conv2d, FrozenBatchNorm2d, MaxPool2d, frozen
 
 
 def conv(inputs: int, outputs: int, kernel: int, stride: int = 1, dilation: int = 1) -> Conv2d:
@@ -105,10 +105,12 @@ class ResNet(nn.Module):
 
     def execute(self, x: Var) -> list[Var]:
         """Map images [B, 3, H, W] to the last map, [B, C, H/32, W/32] (H/16, W/16 with dilation), or to all four."""
-        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        with jt.flag_scope(no_grad=jt.flags.no_grad or frozen(x, self.conv1)):
+            x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
         maps = []
         for layer in (self.layer1, self.layer2, self.layer3, self.layer4):
-            x = layer(x)
+            with jt.flag_scope(no_grad=jt.flags.no_grad or frozen(x, layer)):
+                x = layer(x)
             maps.append(x)
         return maps if self.all_maps else maps[-1:]
 

@@ -6,7 +6,8 @@ PyTorch has an operation for it, so detr_pt has no such file.
 
 import math
 
-from jittor import Var, code, nn
+import jittor as jt
+from jittor import Var, nn
 
 from detr_jt.kernels import EXACT, ours
 
@@ -97,7 +98,6 @@ static void softmax_gradient(long rows, long columns, const T* y, const T* gradi
 """
 )
 _SIZES = 'const long columns = data["columns"], rows = in0->num / std::max(columns, 1L), group = data["group"];\n'
-_GRADIENT = _SIZES + "softmax_gradient<in0_type>(rows, columns, pout0_p, dout_p, out0_p);"
 
 
 def attention_weights(scores: Var, padding: Var | None) -> Var:
@@ -110,17 +110,27 @@ def attention_weights(scores: Var, padding: Var | None) -> Var:
     Returns:
         [B, H, L, S].
     """
-    if not ours(scores):
-        if padding is not None:
-            scores = scores.masked_fill(padding[:, None, None, :], float("-inf"))
-        return nn.softmax(scores, dim=-1)
-    hide = "nullptr" if padding is None else "in1_p"
-    return code(
-        scores.shape,
-        str(scores.dtype),
-        [scores] if padding is None else [scores, padding],
-        cpu_header=_SOFTMAX,
-        cpu_src=f"{_SIZES}softmax<in0_type>(rows, columns, group, in0_p, {hide}, out0_p);",
-        cpu_grad_src=[_GRADIENT] if padding is None else [_GRADIENT, ""],
-        data={"columns": scores.shape[-1], "group": math.prod(scores.shape[1:3])},
-    )
+    if ours(scores):
+        return _Softmax.apply(scores, padding)
+    if padding is not None:
+        scores = scores.masked_fill(padding[:, None, None, :], float("-inf"))
+    return nn.softmax(scores, dim=-1)
+
+
+class _Softmax(jt.Function):
+    """See ``attention_weights``; a function, since for the gradient of a ``jt.code`` Jittor would keep the scores."""
+
+    def execute(self, scores: Var, padding: Var | None) -> Var:
+        self.data = {"columns": scores.shape[-1], "group": math.prod(scores.shape[1:3])}
+        hide = "nullptr" if padding is None else "in1_p"
+        inputs = [scores] if padding is None else [scores, padding]
+        self.weights = self.kernel(f"softmax<in0_type>(rows, columns, group, in0_p, {hide}, out0_p);", inputs)
+        return self.weights
+
+    def grad(self, pull: Var) -> tuple[Var, None]:
+        source = "softmax_gradient<in0_type>(rows, columns, in0_p, in1_p, out0_p);"
+        return self.kernel(source, [self.weights, pull]), None
+
+    def kernel(self, source: str, inputs: list[Var]) -> Var:
+        one = inputs[0]
+        return jt.code(one.shape, str(one.dtype), inputs, cpu_header=_SOFTMAX, cpu_src=_SIZES + source, data=self.data)

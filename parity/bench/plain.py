@@ -1,8 +1,9 @@
 """DETR in PyTorch as it is usually written, to be measured against; nothing else uses it.
 
 The model is detr_pt's with the parts that it computes otherwise put back: frozen batch norm as operations on whole maps
-(upstream's ``FrozenBatchNorm2d``), torchvision's ReLU in place, ``nn.MultiheadAttention``, ``nn.Dropout``, losses of one decoder layer after another
-with a read of each number, and PyTorch's own AdamW and clipping as they come.
+(upstream's ``FrozenBatchNorm2d``), torchvision's ReLU in place, ``nn.MultiheadAttention``, PyTorch's own dropout and
+pooling, losses of one decoder layer after another with a read of each number, and PyTorch's own AdamW and clipping as
+they come.
 """
 
 from __future__ import annotations

@@ -17,6 +17,8 @@ PRODUCTS = (
     ((2,), 8, 32, 128, False),
 )
 DTYPES = ("float32", "float64")
+# Scores from which attention weights are made: how large, queries and keys, and whether keys are padding.
+WEIGHTS = {"even": (1, 7, 33, True), "sharp": (30, 50, 300, True), "free": (5, 300, 17, False)}
 GROUP = {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 1e-2}
 
 
@@ -31,6 +33,8 @@ def observe(side: Torch, _inputs: Mapping[str, Array]) -> Arrays:
         for dtype in DTYPES:
             for index in range(len(PRODUCTS)):
                 result |= {f"{way}/{dtype}/product/{index}/{k}": v for k, v in product(side, index, dtype).items()}
+            for case in WEIGHTS:
+                result |= {f"{way}/{dtype}/{case}/{k}": v for k, v in attended(side, case, dtype).items()}
             result |= {f"{way}/{dtype}/{k}": v for k, v in (update(dtype) | dropped(side, dtype)).items()}
         result |= {f"{way}/{k}": v for k, v in clipped().items()}
     kernels.ours = plainly
@@ -50,6 +54,35 @@ def product(side: Torch, index: int, dtype: str) -> Arrays:
     z = product(x, y, transposed)
     dx, dy = side.gradients((z * side.array(pull)).sum(), [x, y])
     return {"a": a, "b": b, "pull": pull, "z": side.numpy(z), "da": dx, "db": dy}
+
+
+def attended(side: Torch, case: str, dtype: str) -> Arrays:
+    """Attention weights, their gradient, and those of rows that are not finite or have no key."""
+    import jittor as jt
+
+    from detr_jt.softmax import attention_weights
+
+    scores, padding, pull = scores_of(case, dtype)
+    x = side.leaf(scores)
+    hide = None if padding is None else jt.array(padding)
+    y = attention_weights(x, hide)
+    gradient = side.gradients((y * side.array(pull)).sum(), [x])[0]
+    # Infinite last, so that each row of queries has another fault.
+    faulty = scores[:, :, :3].copy()
+    faulty[0, 0, 0, 0], faulty[0, 0, 1, 0], faulty[0, 0, 2, :] = np.nan, np.inf, -np.inf
+    broken = attention_weights(side.array(faulty), hide)
+    none = attention_weights(side.array(scores), jt.array(np.ones((2, scores.shape[-1]), dtype=bool)))
+    return {"y": side.numpy(y), "dx": gradient, "broken": side.numpy(broken), "none": side.numpy(none)}
+
+
+def scores_of(case: str, dtype: str) -> tuple[Array, Array | None, Array]:
+    """Scores, what of the keys is padding, and a gradient of the weights."""
+    scale, queries, keys, padded = WEIGHTS[case]
+    rng = np.random.default_rng([11, keys])
+    scores = (scale * rng.standard_normal((2, 3, queries, keys))).astype(dtype)
+    padding = np.zeros((2, keys), dtype=bool)
+    padding[1, keys // 2 :] = True
+    return scores, padding if padded else None, rng.standard_normal(scores.shape).astype(dtype)
 
 
 def update(dtype: str) -> Arrays:
@@ -78,15 +111,18 @@ def dropped(side: Torch, dtype: str) -> Arrays:
     """Dropout after a ReLU, with a mask that is given."""
     import jittor as jt
 
-    from detr_jt.layers import Dropout
+    from detr_jt.layers import Dropout, ReLU
 
     rng = np.random.default_rng(9)
     layer = Dropout(0.25)
     keep = rng.random((40, 50)) > 0.25
     layer.keep = lambda _: jt.array(keep)
-    x = side.leaf(rng.standard_normal((40, 50)).astype(dtype))
-    y = layer(jt.nn.relu(x))
-    return {"dropped": side.numpy(y), "keep": keep, "gradient": side.gradients((y * y).sum(), [x])[0]}
+    values = rng.standard_normal((40, 50)).astype(dtype)
+    values[0] = 0  # where the gradient of a ReLU is 0
+    x = side.leaf(values)
+    y = layer(ReLU()(x))
+    gradient = side.gradients(((y + 1) ** 2).sum(), [x])[0]
+    return {"dropped": side.numpy(y), "keep": keep, "gradient": gradient}
 
 
 def clipped() -> Arrays:

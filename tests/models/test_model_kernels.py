@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from observe_kernels import DTYPES, GROUP, PRODUCTS, update_inputs
+from observe_kernels import DTYPES, GROUP, PRODUCTS, WEIGHTS, scores_of, update_inputs
 from sides import Arrays, observe_jittor
 
 WAYS = ("kernels", "operations")
@@ -30,6 +30,41 @@ def test_product_and_its_gradients(observed: Arrays, index: int, dtype: str, way
         assert got[name].dtype == dtype and got[name].shape == value.shape
         error = np.abs(got[name] - value).max() / np.abs(value).max()
         assert error <= (1e-14 if dtype == "float64" else 2e-6), f"{name}: {error:.1e}"
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("case", WEIGHTS)
+def test_attention_weights_and_their_gradient(observed: Arrays, case: str, dtype: str, way: str) -> None:
+    scores, padding, pull = scores_of(case, dtype)
+    errors = {}
+    for precision in (torch.float64, getattr(torch, dtype)):
+        x = torch.from_numpy(scores).to(precision).requires_grad_()
+        hidden = x if padding is None else x.masked_fill(torch.from_numpy(padding)[:, None, None], float("-inf"))
+        y = hidden.softmax(-1)
+        y.backward(torch.from_numpy(pull).to(precision))
+        errors[precision] = {"y": y.detach().numpy(), "dx": x.grad.numpy()}
+    truth = errors[torch.float64]
+    for name in ("y", "dx"):
+        got = observed[f"{way}/{dtype}/{case}/{name}"]
+        assert got.dtype == dtype
+        error = np.sqrt(np.mean((got - truth[name]) ** 2)) / np.sqrt(np.mean(truth[name] ** 2))
+        theirs = np.sqrt(np.mean((errors[torch.float32][name] - truth[name]) ** 2)) if dtype == "float32" else 0.0
+        assert error <= (1e-15 if dtype == "float64" else 1e-6), f"{name}: {error:.1e}"
+        if way == "kernels" and dtype == "float32":
+            assert np.sqrt(np.mean((got - truth[name]) ** 2)) <= 1.25 * theirs
+        if padding is not None:
+            assert not got[1, :, :, padding[1]].any()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("case", WEIGHTS)
+def test_attention_weights_of_what_is_not_finite_are_nan_in_that_row_alone(
+    observed: Arrays, case: str, dtype: str
+) -> None:
+    got = observed[f"kernels/{dtype}/{case}/broken"]
+    assert np.isnan(got[0, 0, :3]).all() and np.isfinite(got[0, 1:]).all() and np.isfinite(got[1]).all()
+    assert np.isnan(observed[f"kernels/{dtype}/{case}/none"]).all()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -17,6 +17,7 @@ EXTRAS = {
         "maximum": "Jittor's gradient at a tie goes to the second operand",
         "minimum": "as above",
         "_share": "as above",
+        "frozen": "PyTorch sees by itself where no gradient is wanted",
         "Conv2d": "float64 convolutions are a hundred times slower as Jittor has them",
         "Conv2d.execute": "as above",
         "Conv2d.patches": "as above",
@@ -25,10 +26,9 @@ EXTRAS = {
         "Linear.execute": "as above",
         "ExactLinear": "the gradient of the bias of Jittor's own is added up one value after another",
         "ExactLinear.execute": "as above",
-        "Dropout": "Jittor's own is off until train()",
-        "Dropout.__init__": "as above",
-        "Dropout.execute": "as above",
-        "Dropout.keep": "as above",
+        "Dropout.__init__": "Jittor's own is off until train()",
+        "ReLU": "for its gradient Jittor keeps an array of bool",
+        "ReLU.execute": "as above",
         "LayerNorm": "Jittor's own loses digits where the mean is large",
         "LayerNorm.__init__": "as above",
         "LayerNorm.execute": "as above",
@@ -36,6 +36,13 @@ EXTRAS = {
         "GroupNorm.__init__": "as above",
         "GroupNorm.execute": "as above",
         "mean": "the gradient of Jittor's own is right to eight digits only",
+    },
+    ("detr_pt", "layers.py"): {
+        "Masked": "what detr_jt.kernels has for the other side",
+        "Masked.forward": "as above",
+        "Masked.backward": "as above",
+        "MaxPool2d.forward": "PyTorch's own takes a fiftieth of a forward pass",
+        "MaxPool2d.largest": "as above",
     },
     ("detr_jt", "resize.py"): {"between": "Jittor's own interpolation rounds the places to float32"},
     ("detr_jt", "mask_loss.py"): {
@@ -55,19 +62,24 @@ EXTRAS = {
     ("detr_jt", "detr.py"): {"to_float64": "a Jittor module cannot be cast as a whole"},
 }
 # Files that only one package has.
-FILES = {("detr_jt", "kernels.py"): "PyTorch has an operation for each of these kernels"}
+FILES = {
+    ("detr_jt", "kernels.py"): "PyTorch has an operation for each of these kernels",
+    ("detr_jt", "softmax.py"): "as above",
+}
 # The classes of PyTorch that have what the extras above write out, and what takes their place.
 BASES = {
+    ("layers.py", "Dropout"): (("nn.Dropout",), ("nn.Module",)),
+    ("layers.py", "MaxPool2d"): (("nn.MaxPool2d",), ("nn.Pool",)),
     ("optimizer.py", "AdamW"): (("torch.optim.AdamW",), ("jt.optim.Optimizer",)),
     ("optimizer.py", "StepLR"): (("torch.optim.lr_scheduler.StepLR",), ()),
 }
 ALIASES = {
     "Conv2d",
-    "Dropout",
     "ExactLinear",
     "GroupNorm",
     "LayerNorm",
     "Linear",
+    "ReLU",
 }  # detr_pt.layers takes these from torch.nn
 
 Outline = dict[str, tuple[str, ...]]
