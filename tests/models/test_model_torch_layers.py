@@ -84,7 +84,7 @@ first = min(pages() for _ in range(4))
 assert keep_freed_memory()
 one, later = torch.ones(2**24), torch.ones(2**24)
 del one
-print(first, min(pages() for _ in range(4)))
+print(first, min(pages() for _ in range(40)))
 """
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     plain, kept = map(int, output.split())
