@@ -22,10 +22,10 @@ class BasicBlock(nn.Module):
         super().__init__()
         self.conv1 = conv(inputs, width, 3, stride, dilation)
         self.bn1 = FrozenBatchNorm2d(width)
-        self.relu1 = nn.ReLU(inplace=True)
+        self.relu1 = nn.ReLU()
         self.conv2 = conv(width, width, 3)
         self.bn2 = FrozenBatchNorm2d(width)
-        self.relu2 = nn.ReLU(inplace=True)
+        self.relu2 = nn.ReLU()
         self.downsample = downsample
 
     def forward(self, x: Tensor) -> Tensor:
@@ -33,7 +33,7 @@ class BasicBlock(nn.Module):
         out = self.relu1(self.bn1(self.conv1(x)))
         out = self.bn2(self.conv2(out))
         shortcut = x if self.downsample is None else self.downsample(x)
-        return self.relu2(out.add_(shortcut))
+        return self.relu2(out + shortcut)
 
 
 class Bottleneck(nn.Module):
@@ -45,13 +45,13 @@ class Bottleneck(nn.Module):
         super().__init__()
         self.conv1 = conv(inputs, width, 1)
         self.bn1 = FrozenBatchNorm2d(width)
-        self.relu1 = nn.ReLU(inplace=True)
+        self.relu1 = nn.ReLU()
         self.conv2 = conv(width, width, 3, stride, dilation)
         self.bn2 = FrozenBatchNorm2d(width)
-        self.relu2 = nn.ReLU(inplace=True)
+        self.relu2 = nn.ReLU()
         self.conv3 = conv(width, width * self.expansion, 1)
         self.bn3 = FrozenBatchNorm2d(width * self.expansion)
-        self.relu3 = nn.ReLU(inplace=True)
+        self.relu3 = nn.ReLU()
         self.downsample = downsample
 
     def forward(self, x: Tensor) -> Tensor:
@@ -60,7 +60,7 @@ class Bottleneck(nn.Module):
         out = self.relu2(self.bn2(self.conv2(out)))
         out = self.bn3(self.conv3(out))
         shortcut = x if self.downsample is None else self.downsample(x)
-        return self.relu3(out.add_(shortcut))
+        return self.relu3(out + shortcut)
 
 
 LAYOUTS = {
@@ -94,7 +94,7 @@ class ResNet(nn.Module):
             raise ValueError(f"--dilation is not defined for {name}; use resnet50 or resnet101, or leave it out")
         self.conv1 = conv(3, 64, 7, stride=2)
         self.bn1 = FrozenBatchNorm2d(64)
-        self.relu = nn.ReLU(inplace=True)
+        self.relu = nn.ReLU()
         self.maxpool = MaxPool2d()
         self.layer1 = stage(block, 64, 64, depths[0])
         self.layer2 = stage(block, 64 * block.expansion, 128, depths[1], stride=2)
