@@ -19,7 +19,6 @@ import numpy as np
 from detr_common.coco import build_dataset
 from detr_common.errors import InputError
 from detr_common.loader import Loader
-from detr_common.memory import keep_freed_memory
 from parity.frameworks import ADAPTERS, load_adapter
 from parity.frameworks.base import Adapter
 from parity.mutants.data import reading_with
@@ -36,7 +35,6 @@ def main() -> None:
     parser.add_argument("--requests", type=int, required=True)
     parser.add_argument("--answers", type=int, required=True)
     options = parser.parse_args()
-    keep_freed_memory()
     with (
         os.fdopen(options.requests, "rb", buffering=0) as requests,
         os.fdopen(options.answers, "wb", buffering=0) as answers,

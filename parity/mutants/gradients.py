@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from jittor import nn
-
+from detr_jt import attention as attending
 from detr_jt.layers import constant
 from parity.mutants.planting import Module, fault, override, override_with
 
@@ -28,7 +27,7 @@ def _residual_detached(layer: Module) -> None:
 
 @fault("attention-weights-detached")
 def _attention_detached(attention: Module) -> None:
-    override_with(attention, nn, "softmax", lambda softmax, x, dim: softmax(x, dim=dim).detach())
+    override_with(attention, attending, "attention_weights", lambda weights, *given: weights(*given).detach())
 
 
 def _detach_auxiliary(model: Module, *keys: str) -> None:
