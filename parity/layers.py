@@ -252,8 +252,7 @@ def refusal_of(worker: Worker) -> InputError | WorkerError | None:
 def in_turns(workers: dict[Run, Worker], progress: Callable[[str, int], None]) -> Iterable[tuple[Run, Entry]]:
     """Yield one tensor from each run in turn, so that none gets far ahead and little has to wait in memory."""
     streams: dict[Run, Iterator[Entry]] = {
-        run: ReadAhead(worker.entries(), worker.ahead) if worker.ahead else iter(worker.entries())
-        for run, worker in workers.items()
+        run: ReadAhead(w.entries(), w.ahead) if w.ahead else iter(w.entries()) for run, w in workers.items()
     }
     counts = dict.fromkeys(streams, 0)
     while streams:
