@@ -250,7 +250,10 @@ class _Masked(jt.Function):
         return jt.code(x.shape, str(x.dtype), [x, self.keep], cpu_header=_MASK, cpu_src=source, data=self.data)
 
 
-_RELU = """
+# Exact, so that NaN stays NaN as in PyTorch.
+_RELU = (
+    EXACT
+    + """
 template <class T>
 static void relu(long n, const T* __restrict__ x, T* __restrict__ y) {
     #pragma omp parallel for simd schedule(static) if(n > 65536)
@@ -261,7 +264,9 @@ static void relu_gradient(long n, const T* __restrict__ y, const T* __restrict__
     #pragma omp parallel for simd schedule(static) if(n > 65536)
     for (long i = 0; i < n; i++) x[i] = y[i] > 0 ? gradient[i] : T(0);
 }
+#pragma GCC pop_options
 """
+)
 
 
 def relu(x: Var) -> Var:

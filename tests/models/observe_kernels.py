@@ -37,6 +37,8 @@ def observe(side: Torch, _inputs: Mapping[str, Array]) -> Arrays:
                 result |= {f"{way}/{dtype}/{case}/{k}": v for k, v in attended(side, case, dtype).items()}
             result |= {f"{way}/{dtype}/{k}": v for k, v in (update(dtype) | dropped(side, dtype)).items()}
         result |= {f"{way}/{k}": v for k, v in clipped().items()}
+        if way == "kernels":
+            result |= {f"{dtype}/relu": side.numpy(kernels.relu(side.array(relu_input(dtype)))) for dtype in DTYPES}
     kernels.ours = plainly
     return result | drawn()
 
@@ -123,6 +125,13 @@ def dropped(side: Torch, dtype: str) -> Arrays:
     y = layer(ReLU()(x))
     gradient = side.gradients(((y + 1) ** 2).sum(), [x])[0]
     return {"dropped": side.numpy(y), "keep": keep, "gradient": gradient}
+
+
+def relu_input(dtype: str) -> Array:
+    """Values of both signs, of which every third is NaN and some are infinite; more than fill vectors evenly."""
+    x = np.random.default_rng(12).standard_normal(75).astype(dtype)
+    x[::3], x[1], x[2], x[4] = np.nan, np.inf, -np.inf, 0
+    return x
 
 
 def clipped() -> Arrays:

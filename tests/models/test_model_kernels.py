@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from observe_kernels import DTYPES, GROUP, PRODUCTS, WEIGHTS, scores_of, update_inputs
+from observe_kernels import DTYPES, GROUP, PRODUCTS, WEIGHTS, relu_input, scores_of, update_inputs
 from sides import Arrays, observe_jittor
 
 WAYS = ("kernels", "operations")
@@ -65,6 +65,13 @@ def test_attention_weights_of_what_is_not_finite_are_nan_in_that_row_alone(
     got = observed[f"kernels/{dtype}/{case}/broken"]
     assert np.isnan(got[0, 0, :3]).all() and np.isfinite(got[0, 1:]).all() and np.isfinite(got[1]).all()
     assert np.isnan(observed[f"kernels/{dtype}/{case}/none"]).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_relu_is_pytorchs_also_of_nan(observed: Arrays, dtype: str) -> None:
+    theirs = torch.relu(torch.from_numpy(relu_input(dtype))).numpy()
+    assert np.isnan(theirs).sum() == 25
+    np.testing.assert_array_equal(observed[f"{dtype}/relu"], theirs)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
