@@ -10,6 +10,9 @@ from detr_common.errors import InputError
 
 FloatArray = npt.NDArray[np.float32]
 
+# How large a photograph becomes: pixels of its shorter side, or height and width that it has to fit into.
+Size = int | tuple[int, int]
+
 # Channel statistics of ImageNet, which the published backbones were trained with.
 MEAN = np.array([0.485, 0.456, 0.406], dtype=np.float32)
 STD = np.array([0.229, 0.224, 0.225], dtype=np.float32)
@@ -60,6 +63,13 @@ def target_size(width: int, height: int, size: int, max_size: int | None = None)
     return size, int(size * width / height)
 
 
+def fitting_size(width: int, height: int, frame: tuple[int, int]) -> tuple[int, int]:
+    """Return the largest (height, width) of the proportions of ``width`` by ``height`` that fit into ``frame``."""
+    scale = min(frame[0] / height, frame[1] / width)
+    # One side is the frame's own, which rounding down could miss.
+    return min(round(height * scale), frame[0]), min(round(width * scale), frame[1])
+
+
 def to_array(image: Image.Image) -> FloatArray:
     """Return a normalised float32 array of shape [3, H, W] from an RGB image."""
     array = np.empty((3, image.height, image.width), np.float32)
@@ -71,13 +81,13 @@ def to_array(image: Image.Image) -> FloatArray:
     return array
 
 
-def load_photograph(path: str | Path, size: int = 800, max_size: int | None = 1333) -> FloatArray:
+def load_photograph(path: str | Path, size: Size = 800, max_size: int | None = 1333) -> FloatArray:
     """Read, resize and normalise one photograph.
 
     Args:
         path: a JPEG or PNG file, of any colour mode.
-        size: pixels of the shorter side.
-        max_size: most pixels of the longer side.
+        size: pixels of the shorter side, or height and width of the frame that the photograph fits into.
+        max_size: most pixels of the longer side; nothing where there is a frame.
 
     Returns:
         float32 array of shape [3, H, W].
@@ -86,7 +96,10 @@ def load_photograph(path: str | Path, size: int = 800, max_size: int | None = 13
         InputError: the file is not a readable image, or it comes out smaller than the backbone can take.
     """
     image = open_photograph(path)
-    height, width = target_size(image.width, image.height, size, max_size)
+    if isinstance(size, int):
+        height, width = target_size(image.width, image.height, size, max_size)
+    else:
+        height, width = fitting_size(image.width, image.height, size)
     if min(height, width) < MIN_SIDE:
         raise InputError(
             f"{path}: {image.width}x{image.height} becomes {width}x{height} pixels, but the backbone needs at least "

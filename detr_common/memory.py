@@ -16,3 +16,13 @@ def keep_freed_memory() -> bool:
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     return bool(mallopt and mallopt(_MMAP_MAX, 0) and mallopt(_TRIM_THRESHOLD, -1))
+
+
+def give_freed_memory_back() -> bool:
+    """Give all memory that this process has freed back to the system.
+
+    Returns:
+        Whether the C library can; others than glibc are left as they are.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    return bool(trim and trim(0))

@@ -170,6 +170,13 @@ def product(a: Var, b: Var, transposed: bool) -> Var:
     return _Product.apply(a, b, transposed)
 
 
+def product_alone(a: Var, b: Var, transposed: bool) -> Var:
+    """Multiply like ``product``, without keeping the matrices for a gradient, which the product has none of."""
+    if not ours(a, b):
+        return jt.matmul(a, b.transpose(-1, -2) if transposed else b)
+    return _Product().execute(a, b, transposed)
+
+
 class _Product(jt.Function):
     """See ``product``. As a function, since for the gradient of a ``jt.code`` Jittor would keep its output too."""
 

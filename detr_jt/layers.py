@@ -7,6 +7,7 @@ import numpy as np
 from jittor import Var, nn
 
 from detr_jt import kernels
+from detr_jt.convolution import Conv2d as Conv2d
 from detr_jt.kernels import product
 
 
@@ -43,39 +44,6 @@ def _share(chosen: Var, equal: Var, like: Var) -> Var:
 def frozen(x: Var, module: nn.Module) -> bool:
     """Return whether neither input nor weights take a gradient, for which Jittor would keep every map all the same."""
     return x.is_stop_grad() and all(weight.is_stop_grad() for weight in module.parameters())
-
-
-class Conv2d(nn.Conv):
-    """A convolution whose float64 form is a matrix product of its patches.
-
-    oneDNN serves float32 only, and the loops that Jittor falls back to are a hundred times slower.
-    """
-
-    def execute(self, x: Var) -> Var:
-        """Map [B, C_in, H, W] to [B, C_out, H', W']."""
-        if x.dtype != "float64":
-            return super().execute(x)
-        patches, size = self.patches(x)
-        y = product(self.weight.reshape(self.out_channels, -1), patches, transposed=False)
-        y = y.reshape(self.out_channels, *size).transpose(1, 0, 2, 3)
-        if jt.flags.no_grad:
-            # Now, so that the patches of one layer at a time are in memory.
-            y.sync()
-        return y if self.bias is None else y + self.bias.reshape(1, -1, 1, 1)
-
-    def patches(self, x: Var) -> tuple[Var, tuple[int, int, int]]:
-        """Return the inputs of every output pixel, [C_in K_h K_w, B H' W'], and (B, H', W')."""
-        (kh, kw), (sh, sw), (ph, pw), (dh, dw) = self.kernel_size, self.stride, self.padding, self.dilation
-        batch, channels, height, width = x.shape
-        rows = (height + 2 * ph - dh * (kh - 1) - 1) // sh + 1
-        columns = (width + 2 * pw - dw * (kw - 1) - 1) // sw + 1
-        patches = x.reindex(
-            [channels, kh, kw, batch, rows, columns],
-            ["i3", "i0", f"i4*{sh}-{ph}+i1*{dh}", f"i5*{sw}-{pw}+i2*{dw}"],
-        )
-        # Fused into the product, the gathering would be done once for every output channel.
-        patches = patches.reshape(channels * kh * kw, batch * rows * columns).stop_fuse()
-        return patches, (batch, rows, columns)
 
 
 def linear(x: Var, weight: Var, bias: Var | None) -> Var:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Collection
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from detr_common import images
 from detr_common.errors import InputError
 from detr_common.options import check_model_options
 from parity import usage
@@ -18,7 +20,29 @@ Weights = Annotated[
     Path | None, typer.Option(readable=False, help="Checkpoint of both models. Default: seeded by --seed.")
 ]
 JittorWeights = Annotated[Path | None, typer.Option(readable=False, help="Checkpoint of the Jittor model, if another.")]
-Size = Annotated[int, typer.Option(min=32, help="Pixels of the photographs' shorter side.")]
+
+
+def pixels(text: str | images.Size) -> images.Size:
+    """Return what ``--size`` means, N or HxW.
+
+    Raises:
+        BadParameter: it is neither, or a side is smaller than the backbone takes.
+    """
+    match = re.fullmatch(r"(\d+)(?:x(\d+))?", str(text).strip())
+    sides = [int(side) for side in match.groups() if side] if match else []
+    if not sides or min(sides) < images.MIN_SIDE:
+        raise typer.BadParameter(f"{text} is not N or HxW, of at least {images.MIN_SIDE} pixels, as 512 or 512x640")
+    return sides[0] if len(sides) == 1 else (sides[0], sides[1])
+
+
+Size = Annotated[
+    Any,  # typer knows no unions
+    typer.Option(
+        parser=pixels,
+        metavar="N|HxW",
+        help="Pixels of the photographs' shorter side, or of a frame that they fit into.",
+    ),
+]
 Show = Annotated[str, typer.Option(metavar="MODULE", help="List every tensor of a module.")]
 Fault = Annotated[
     str, typer.Option(metavar="NAME", help="Plant a known fault in the Jittor model; parity mutants lists them.")

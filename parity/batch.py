@@ -9,18 +9,27 @@ import numpy as np
 import numpy.typing as npt
 
 import fixtures
-from detr_common.images import MIN_SIDE, load_photograph
+from detr_common.images import MIN_SIDE, Size, load_photograph
 
 # Pixels of the image for a cell of the feature map.
 STRIDE = 32
+# Padded pixels of a batch above which workers answer one after another. With as many, gradients of DETR-R50 in float64
+# take 4 GB in each framework, and all runs at once several times as much.
+LARGE = 2**19
 
 
-def photograph_batch(paths: Sequence[Path], size: int) -> list[npt.NDArray[np.float32]]:
+def is_large(images: Sequence[npt.NDArray[np.float32]]) -> bool:
+    """Return whether a batch of [3, H, W] images is too large for all workers to compute at once."""
+    height, width = (max((image.shape[axis] for image in images), default=0) for axis in (1, 2))
+    return len(images) * height * width > LARGE
+
+
+def photograph_batch(paths: Sequence[Path], size: Size) -> list[npt.NDArray[np.float32]]:
     """Load photographs as a batch in which padding matters.
 
     Args:
         paths: image files; none takes two of the project's own.
-        size: pixels of the shorter side.
+        size: pixels of the shorter side, or height and width of the frame that each fits into.
 
     Returns:
         float32 [3, H, W] each. Where none is so much smaller that the feature map has padding, a cut of the first is

@@ -51,6 +51,8 @@ class Tensors(Protocol):
 
 # How many entries back a tensor that is passed on is looked for; containers return what their last module returned.
 RECENT = 6
+# How many bytes of arrays in all are kept for it where arrays are large.
+RECENT_BYTES = 2**28
 
 
 class Recent:
@@ -113,6 +115,50 @@ class Window:
         if more:
             self._first, self._count, self._bytes, self._full = self._next, 0, 0, False
         return more
+
+
+class Backwards:
+    """Likewise from the end of a pass, so that what flows back through it comes in its order, part after part.
+
+    How much there is shows in the first pass; if it is too much, that pass serves for nothing else.
+
+    Args:
+        budget: bytes to hold; one tensor may always be held, however large.
+    """
+
+    def __init__(self, budget: int) -> None:
+        self._budget = budget
+        self._sizes: list[int] = []
+        self._part: tuple[int, int] | None = None
+        self._count = 0
+
+    @property
+    def useful(self) -> bool:
+        """Whether the pass that was run holds a part, or all."""
+        return self._part is not None or self._fits()
+
+    def holds(self, size: int) -> bool:
+        """Whether the next tensor of the pass, of ``size`` bytes, is to be held."""
+        self._count += 1
+        if self._part is None:
+            self._sizes.append(size)
+            return self._fits()
+        first, end = self._part
+        return first < self._count <= end
+
+    def advance(self) -> bool:
+        """Move on to the part before, for another pass; return whether there is any."""
+        if self._part is None and self._fits():
+            return False
+        end = len(self._sizes) if self._part is None else self._part[0]
+        first = end
+        while first and (first == end or sum(self._sizes[first - 1 : end]) <= self._budget):
+            first -= 1
+        self._part, self._count = (first, end), 0
+        return end > 0
+
+    def _fits(self) -> bool:
+        return len(self._sizes) == 1 or sum(self._sizes) <= self._budget
 
 
 class _Call:

@@ -52,7 +52,7 @@ class Worker(Process):
         self.seconds = 0.0
         self.failure = ""
         super().__init__(framework, [python, "-m", "parity.worker", framework, "--adapter", adapter], threads)
-        self._ready = self._pending = False
+        self._ready = self._pending = self._spent = False
         self._built: tuple[dict[str, Any], int] | None = None
 
     def build(self, args: argparse.Namespace, weights: Path | None, mutant: str = "", twin: int = 0) -> None:
@@ -70,7 +70,7 @@ class Worker(Process):
         stamp = weights.stat().st_mtime_ns if weights is not None and weights.exists() else 0
         if (request, stamp) != self._built:
             self._built = request, stamp
-            self._pending = True
+            self._pending = self._spent = True
             self.owed += 1
             self._send(request)
 
@@ -128,9 +128,23 @@ class Worker(Process):
             # The model that stands is trained from here on, so the next job needs a new one.
             self._built = None
         self.owed += 1
+        self._spent = True
         self._send({"do": do, "arrays": list(arrays), **details})
         for array in arrays.values():
             self._send({}, array)
+
+    def release(self) -> None:
+        """Let the worker give back what memory its last pass left it with.
+
+        Raises:
+            WorkerError: it died.
+        """
+        if self._spent:
+            results, failure, seconds = self.results, self.failure, self.seconds
+            self.ask("release", {})
+            self.answer()
+            self.results, self.failure, self.seconds = results, failure, seconds
+            self._spent = False
 
     def answer(self) -> dict[str, Array]:
         """Wait for a pass that emits nothing, and return its results.

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from parity.capture import RECENT
+from parity.capture import RECENT, RECENT_BYTES
 from parity.client import Worker
 from parity.coverage import idle_modules, module_of
 from parity.evidence import Witness, first_only
@@ -54,15 +54,15 @@ class Judge:
         self._arrived: dict[Run, int] = dict.fromkeys(RUNS, 0)
         self._witness = Witness()
 
-    def take(self, run: Run, entry: Entry) -> None:
-        """Take a tensor from a run."""
+    def take(self, run: Run, entry: Entry, place: int | None = None) -> None:
+        """Take a tensor from a run, and its place among the tensors of that run; None for the next one."""
         if entry.name in self._judged or run in self._waiting.get(entry.name, {}):
             self._doubled.append(f"{entry.name} in {' '.join(run)}")
             return
         versions = self._waiting.setdefault(entry.name, {})
         versions[run] = entry
         if run == self._port or entry.name not in self._order:
-            self._order[entry.name] = self._arrived[run]
+            self._order[entry.name] = self._arrived[run] if place is None else place
         self._arrived[run] += 1
         if (
             run == TRUTH
@@ -187,6 +187,9 @@ class Judge:
             if len(arrays) == len(known) and all(map(operator.is_, arrays, known)):
                 return measured
         measured = _measure(versions)
+        # What is passed on comes next, so of large arrays fewer are kept.
+        while self._recent and sum(one.nbytes for known, _ in self._recent for one in known) > RECENT_BYTES:
+            self._recent.popleft()
         self._recent.append((arrays, measured))
         return measured
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import fixtures
+from detr_common.images import Size
 from parity.frameworks.base import Batch, Feed
 from parity.layers import LayersSession, ModelJob
 from parity.ops.session import OpsVerdict, run_ops
@@ -85,7 +86,7 @@ class LadderVerdict:
         }
 
 
-def training_batch(size: int) -> Batch:
+def training_batch(size: Size) -> Batch:
     """Return three annotated photographs of unequal size; on the last there is nothing.
 
     Raises:

@@ -14,11 +14,12 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from detr_common import images
 from detr_common.errors import InputError
 from fixtures.pictures import PAIR
 from parity import demo, training, usage
 from parity.arguments import Fault, Html, JittorWeights, Json, Show, Size, Weights, checked_args
-from parity.batch import photograph_batch
+from parity.batch import is_large, photograph_batch
 from parity.html.cli import write_own
 from parity.html.writing import check_report
 from parity.ladder import RUNGS, LadderJob, LadderVerdict, Verdict, climb, training_batch
@@ -108,7 +109,7 @@ def _run(
     rungs: tuple[str, ...],
     weights: Path | None,
     jittor_weights: Path | None,
-    size: int,
+    size: images.Size,
     mutant: str,
     json: bool,
     html: Path | None,
@@ -119,13 +120,13 @@ def _run(
     usage.check_excluding(("--json", json), ("--show", show))
     check_report("--html", html)
     args = checked_args(context, rungs, weights, jittor_weights, mutant)
-    batch, images = training_batch(size), photograph_batch([], size)
+    batch, photographs = training_batch(size), photograph_batch([], size)
     with tempfile.TemporaryDirectory() as scratch:
         checkpoint = weights or demo.write_seeded_checkpoint(args, Path(scratch) / "seeded.pkl")
-        inputs = describe_inputs(checkpoint, jittor_weights, None if weights else args.seed, PAIR, images)
-        model = LayersJob(args, checkpoint, images, jittor_weights, mutant, inputs=inputs)
+        inputs = describe_inputs(checkpoint, jittor_weights, None if weights else args.seed, PAIR, photographs)
+        model = LayersJob(args, checkpoint, photographs, jittor_weights, mutant, inputs=inputs)
         job = LadderJob(model, batch, forced, free, args.seed, rungs=rungs)
-        with LayersSession() as session:
+        with LayersSession(sparing=is_large(batch.images)) as session:
             verdict = run_ladder(session, job, lambda one: None if json else report(one, Output(), show))
     data = verdict.as_dict() if len(rungs) > 1 else verdict.verdicts[0].as_dict()
     if json:

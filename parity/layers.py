@@ -6,9 +6,8 @@ A worker runs for each framework and arithmetic, all at once. Their tensors are 
 from __future__ import annotations
 
 import argparse
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,14 +17,15 @@ import numpy.typing as npt
 
 from detr_common.errors import InputError
 from parity import rungs
-from parity.ahead import ReadAhead
+from parity.batch import is_large
 from parity.capture import RECENT
 from parity.client import Worker
 from parity.judge import Judge
 from parity.policy import Calibrated32, Exact64
 from parity.process import WorkerError
 from parity.rungs import PORT, RUNS, TWIN_SEEDS, Run, foremost
-from parity.trace import Array, Entry, Manifest, TraceWriter
+from parity.trace import Array, Manifest, TraceWriter
+from parity.turns import Progress, hear
 from parity.usage import check_module
 from parity.verdict import LayersVerdict
 
@@ -148,11 +148,19 @@ class LayersSession:
     Args:
         start: starts the worker of a run; by default a process of this Python with DETR in it.
         runs: those that are compared (``parity.rungs.RUNS_OF``).
+        sparing: let one worker compute at a time, and what it sends wait on disk: for batches of which all workers
+            together would need too much memory (``parity.batch.large``).
     """
 
-    def __init__(self, start: Callable[[Run], Worker] = lambda run: Worker(run[0]), runs: Sequence[Run] = RUNS) -> None:
+    def __init__(
+        self,
+        start: Callable[[Run], Worker] = lambda run: Worker(run[0]),
+        runs: Sequence[Run] = RUNS,
+        sparing: bool = False,
+    ) -> None:
         self._stack = ExitStack()
         self.start = start
+        self.sparing = sparing
         self.workers = {run: self._stack.enter_context(start(run)) for run in runs}
 
     def __enter__(self) -> LayersSession:
@@ -195,7 +203,7 @@ class LayersSession:
         if refusals:
             raise refusals[0]
 
-    def compare(self, job: ModelJob, progress: Callable[[str, int], None] = lambda _run, _count: None) -> LayersVerdict:
+    def compare(self, job: ModelJob, progress: Progress = lambda _run, _count: None) -> LayersVerdict:
         """Run both models in both precisions and judge every tensor.
 
         Args:
@@ -210,13 +218,11 @@ class LayersSession:
         self.build(job)
         check_module(job.show, [module for worker in workers.values() for module in worker.modules])
         keepers = _keepers(job, workers)
-        for worker in workers.values():
-            job.start(worker)
         judge = Judge(rungs.layers(job.exact, job.calibrated), tuple(workers), recent_of(workers))
-        for run, entry in in_turns(workers, progress):
+        for run, entry, place in hear(workers, lambda run: job.start(workers[run]), progress, self.sparing):
             if run in keepers:
                 keepers[run].add(entry)
-            judge.take(run, entry)
+            judge.take(run, entry, place)
         for keeper in keepers.values():
             keeper.close()
         return judge.verdict(workers, job.settings(workers))
@@ -234,9 +240,9 @@ class LayersSession:
         return {run: worker.results for run, worker in self.workers.items()}
 
 
-def compare_layers(job: LayersJob, progress: Callable[[str, int], None] = lambda _run, _count: None) -> LayersVerdict:
+def compare_layers(job: LayersJob, progress: Progress = lambda _run, _count: None) -> LayersVerdict:
     """Run one comparison with workers of its own; see ``LayersSession.compare``."""
-    with LayersSession() as session:
+    with LayersSession(sparing=is_large(job.images)) as session:
         return session.compare(job, progress)
 
 
@@ -247,34 +253,6 @@ def refusal_of(worker: Worker) -> InputError | WorkerError | None:
     except (InputError, WorkerError) as error:
         return error
     return None
-
-
-def in_turns(workers: dict[Run, Worker], progress: Callable[[str, int], None]) -> Iterable[tuple[Run, Entry]]:
-    """Yield one tensor from each run in turn, so that none gets far ahead and little has to wait in memory."""
-    streams: dict[Run, Iterator[Entry]] = {
-        run: ReadAhead(w.entries(), w.ahead) if w.ahead else iter(w.entries()) for run, w in workers.items()
-    }
-    counts = dict.fromkeys(streams, 0)
-    while streams:
-        for run, stream in list(streams.items()):
-            try:
-                entry = next(stream, None)
-            except InputError:
-                # The others are heard to the end, so that none keeps an answer that belongs to this request.
-                _exhaust(other for other in streams.values() if other is not stream)
-                raise
-            if entry is None:
-                del streams[run]
-                continue
-            counts[run] += 1
-            progress(workers[run].label, counts[run])
-            yield run, entry
-
-
-def _exhaust(streams: Iterable[Iterator[Entry]]) -> None:
-    for stream in streams:
-        with suppress(InputError, WorkerError):
-            deque(stream, maxlen=0)
 
 
 def _keepers(job: ModelJob, workers: dict[Run, Worker]) -> dict[Run, TraceWriter]:

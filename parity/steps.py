@@ -14,7 +14,7 @@ from detr_common.errors import InputError
 from parity.client import Worker
 from parity.explained import VARIANCE, of_variance, other_parameters, owner_of
 from parity.frameworks.base import Batch, Feed
-from parity.layers import LayersSession, ModelJob, in_turns
+from parity.layers import LayersSession, ModelJob
 from parity.metrics import measure, ulps_apart
 from parity.policy import ULP32, Calibrated32, Steps
 from parity.process import WorkerError
@@ -23,6 +23,7 @@ from parity.steps_verdict import Finding, FreeStep, StepsVerdict
 from parity.tally import Tally
 from parity.trace import Array, Entry
 from parity.training import Progress, silent
+from parity.turns import hear
 
 PAIRS = {dtype: ((PORT, dtype), (REFERENCE, dtype)) for dtype in ("float64", "float32")}
 
@@ -63,7 +64,7 @@ def compare_steps(session: LayersSession, job: StepsJob, progress: Progress = si
         InputError: weights, options or targets that cannot be used.
         WorkerError: a worker died.
     """
-    run = _Comparison(job)
+    run = _Comparison(job, session.sparing)
     if job.forced:
         session.build(job.model)
         run.forced({r: w for r, w in session.workers.items() if r != TWIN}, progress)
@@ -80,8 +81,9 @@ def compare_steps(session: LayersSession, job: StepsJob, progress: Progress = si
 class _Comparison:
     """Collects the findings of a job."""
 
-    def __init__(self, job: StepsJob) -> None:
+    def __init__(self, job: StepsJob, sparing: bool = False) -> None:
         self.job = job
+        self.sparing = sparing
         self.policy = job.policy
         self.findings: list[Finding] = []
         self.crashes: list[str] = []
@@ -126,15 +128,13 @@ class _Comparison:
         job = self.job
         arrays = {} if forced else job.batches[number % len(job.batches)].arrays()
         order = {"number": number, "seed": job.seed, "forced": forced, "drop": number + 1 == job.drop}
-        # The reference goes first, since the float32 runs follow its choices.
-        workers[TRUTH].ask("step", arrays, **order)
-        of_truth = list(workers[TRUTH].entries())
-        choices = {} if forced else workers[TRUTH].results
-        others = {run: worker for run, worker in workers.items() if run != TRUTH}
-        for run, worker in others.items():
-            worker.ask("step", arrays if run[1] == "float64" else {**arrays, **choices}, **order)
-        waiting: dict[str, Versions] = {entry.name: {TRUTH: entry} for entry in of_truth}
-        for run, entry in in_turns(others, progress):
+
+        def ask(run: Run) -> None:
+            choices = {} if forced or run[1] == "float64" else workers[TRUTH].results
+            workers[run].ask("step", {**arrays, **choices}, **order)
+
+        waiting: dict[str, Versions] = {}
+        for run, entry, _ in hear(workers, ask, progress, self.sparing, first=TRUTH):
             versions = waiting.setdefault(entry.name, {})
             versions[run] = entry
             if len(versions) == len(workers):

@@ -9,9 +9,10 @@ from parity import rungs
 from parity.choices import WANTED
 from parity.frameworks.base import Feed
 from parity.judge import Judge
-from parity.layers import LayersSession, ModelJob, in_turns, recent_of
+from parity.layers import LayersSession, ModelJob, recent_of
 from parity.rungs import PORT, TRUTH, Run, Rung
 from parity.trace import Array
+from parity.turns import hear
 from parity.verdict import LayersVerdict
 
 Progress = Callable[[str, int], None]
@@ -68,11 +69,14 @@ def _compare(
 ) -> LayersVerdict:
     # What flows back through one module is compared in float64 only.
     both64 = (PORT, "float64") in session.workers
-    for run, worker in session.workers.items():
-        worker.ask(rung.name, {**job.batch.arrays(), **given[run]}, split=both64 and run[1] == "float64")
+
+    def ask(run: Run) -> None:
+        arrays = {**job.batch.arrays(), **given[run]}
+        session.workers[run].ask(rung.name, arrays, split=both64 and run[1] == "float64")
+
     judge = Judge(rung, tuple(session.workers), recent_of(session.workers))
-    for run, entry in in_turns(session.workers, progress):
-        judge.take(run, entry)
+    for run, entry, place in hear(session.workers, ask, progress, session.sparing):
+        judge.take(run, entry, place)
     settings = job.model.settings(session.workers)
     choices = session.workers[PORT, "float32"].results.get("choices") if (PORT, "float32") in session.workers else None
     if choices is not None:

@@ -19,6 +19,7 @@ import numpy as np
 from detr_common.coco import build_dataset
 from detr_common.errors import InputError
 from detr_common.loader import Loader
+from detr_common.memory import give_freed_memory_back
 from parity.frameworks import ADAPTERS, load_adapter
 from parity.frameworks.base import Adapter
 from parity.mutants.data import reading_with
@@ -117,6 +118,9 @@ def _perform(adapter: Adapter, request: dict[str, Any], arrays: dict[str, Array]
             _train(adapter, request, emit)
         case "prepare":
             adapter.training.prepare()
+        case "release":
+            adapter.release()
+            give_freed_memory_back()
         case "step":
             return adapter.training.step(request, adapter.feed(arrays), arrays, emit)
         case unknown:

@@ -21,7 +21,7 @@ _ROUNDS = 5
 
 @dataclass(frozen=True)
 class Figures:
-    """The fastest of five conversions and of five copies, taken in turn: other programs can only add to a time."""
+    """The fastest of some conversions and of as many copies, in turns: other programs can only add to a time."""
 
     seconds: float
     copy_seconds: float  # copying the source and syncing it
@@ -39,13 +39,18 @@ class Figures:
         return None if self.peak_bytes is None else self.peak_bytes / self.file_bytes
 
 
-def measure(source: Path, destination: Path) -> Figures:
+def measure(source: Path, destination: Path, rounds: int = _ROUNDS) -> Figures:
     """Convert ``source`` repeatedly to temporary files beside ``destination``, in a process of its own.
+
+    Args:
+        source: the file to convert.
+        destination: beside which the temporary files are; its suffix decides the format.
+        rounds: how often, at least once.
 
     Raises:
         CheckpointError: that process failed.
     """
-    command = [sys.executable, "-m", "weight_convert.measure", os.fspath(source), os.fspath(destination)]
+    command = [sys.executable, "-m", "weight_convert.measure", os.fspath(source), os.fspath(destination), str(rounds)]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0:
         last = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
@@ -78,7 +83,7 @@ def _timed_copy(source: Path, copy: Path) -> float:
     return time.perf_counter() - start
 
 
-def _child(source: Path, destination: Path) -> Figures:
+def _child(source: Path, destination: Path, rounds: int) -> Figures:
     import_frameworks(source, destination)
     before = _status("VmRSS")
     with tempfile.TemporaryDirectory(prefix=".bench.", dir=destination.parent) as folder:
@@ -87,7 +92,7 @@ def _child(source: Path, destination: Path) -> Figures:
         first = convert(source, written)
         peak = _status("VmHWM")
         conversions, copies = [first.seconds], [_timed_copy(source, copied)]
-        for _ in range(_ROUNDS - 1):
+        for _ in range(rounds - 1):
             written.unlink()
             copied.unlink()
             conversions.append(convert(source, written).seconds)
@@ -101,4 +106,4 @@ def _child(source: Path, destination: Path) -> Figures:
 
 
 if __name__ == "__main__":
-    print(json.dumps(_child(Path(sys.argv[1]), Path(sys.argv[2])).__dict__))
+    print(json.dumps(_child(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])).__dict__))

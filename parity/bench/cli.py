@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json as json_module
 import os
-import re
+from pathlib import Path
 from statistics import median
 from typing import Annotated
 
@@ -16,8 +16,13 @@ from detr_common.errors import InputError
 from detr_common.options import check_model_options, training_args
 from parity import usage
 from parity.arguments import Json
+from parity.bench.costs import parse_costs, prepare, print_costs
+from parity.bench.figures import Job
+from parity.bench.loads import parse_size
 from parity.bench.measure import Case, measure
 from parity.bench.sides import SIDES
+from parity.bench.work_cli import SIDES as GROWING
+from parity.bench.work_cli import check_request, measure_growth
 from parity.output import PROGRAM, Output
 
 OPTIONS = ("backbone", "transformer", "loss")
@@ -29,15 +34,51 @@ def bench_command(
     rounds: Annotated[int, typer.Option(min=1, help="How often each side is measured, in turns.")] = 5,
     batch_size: Annotated[int, typer.Option("--batch_size", min=1, help="Images of a step.")] = 2,
     threads: Annotated[int, typer.Option(min=0, help="Of each side; 0 for as many as processors.")] = 0,
-    sides: Annotated[str, typer.Option(help="What is measured, with commas between them.")] = ",".join(SIDES),
+    sides: Annotated[
+        str | None,
+        typer.Option(
+            help=f"With commas between them, or none. Default: {','.join(SIDES)}; with --over {','.join(GROWING)}."
+        ),
+    ] = None,
+    over: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME[=N:N],...",
+            help="Measure instead how a step grows with its arithmetic, over area, batch, queries or layers, "
+            "each alone or with values, as batch=1:2:4.",
+        ),
+    ] = None,
+    draw: Annotated[
+        Path | None, typer.Option(readable=False, metavar="FILE.svg", help="Draw what --over measured as well.")
+    ] = None,
+    also: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME,...",
+            help="Measure other costs after the steps: capture, converter, loading, compilation (of the kernels of a "
+            "first step), suite (the project's tests, minutes); all for all but suite. With --sides none no steps.",
+        ),
+    ] = None,
+    coco_path: Annotated[
+        Path | None,
+        typer.Option("--coco_path", readable=False, metavar="DIR", help="Photographs of --also loading, else our own."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Measure a step of training, its parts, a forward pass and the memory of both packages, in turns.
 
     Beside them "plain", DETR in PyTorch as it is usually written. One after another, each in a process of its own.
+    With --over the exit code is 1 where time or memory grew by a larger factor than the arithmetic.
     """
-    wanted = _sides(sides)
-    areas = [_size(one) for one in sizes.split(",")]
+    if draw is not None and over is None:
+        raise InputError("--draw: draws what --over measures; add --over area,batch,queries,layers")
+    usage.check_excluding(("--over", over), ("--also", also))
+    usage.check_excluding(("--over", over), ("--coco_path", coco_path))
+    names = parse_costs(also)
+    wanted = _sides(sides if sides is not None else ",".join(SIDES if over is None else GROWING))
+    if not wanted and not names:
+        raise InputError("--sides none: leaves nothing to measure; name costs with --also, as --also all")
+    areas = [parse_size("--sizes", one) for one in sizes.split(",")]
     own = [option for parameter in context.command.params for option in parameter.opts]
     given = usage.model_args(context.args, f"{PROGRAM} bench", own)
     check_model_options(given)
@@ -45,34 +86,37 @@ def bench_command(
     args = training_args(**{**vars(given), "batch_size": batch_size})
     threads = threads or len(os.sched_getaffinity(0))
     errors = Console(stderr=True)
+    if over is not None:
+        request = check_request(args, over, areas, wanted, rounds, threads, draw)
+        with errors.status("") as status:
+            within = measure_growth(request, json, draw, status.update)
+        raise typer.Exit(0 if within else 1)
+    measurements = prepare(names, Job(given, args, areas[0], rounds, threads, coco_path))
     cases: list[Case] = []
     with errors.status("") as status:
-        for size in areas:
+        for size in areas if wanted else ():
             cases += measure(args, wanted, size, rounds, threads, status.update)
+        costs = [one(status.update) for one in measurements]
     if json:
         report = {"threads": threads, "batch_size": batch_size, "backbone": args.backbone, "rounds": rounds}
-        print(json_module.dumps({**report, "cases": [case.to_json() for case in cases]}))
+        more = {"costs": {cost.name: cost.to_json() for cost in costs}} if costs else {}
+        print(json_module.dumps({**report, "cases": [case.to_json() for case in cases], **more}))
         return
     out = Output()
     out.print(f"{args.backbone}, batch {batch_size}, {threads} threads, medians of {rounds} rounds in turns")
-    for size in areas:
+    for size in areas if cases else ():
         print_cases(out, [case for case in cases if case.size == size])
+    print_costs(out, costs)
 
 
 def _sides(text: str) -> list[str]:
-    names = text.split(",")
+    names = [] if text == "none" else text.split(",")
     for name in names:
         if name not in SIDES:
-            raise InputError(f"--sides: there is no {name!r}{usage.did_you_mean(name, SIDES)}; {', '.join(SIDES)}")
+            raise InputError(
+                f"--sides: there is no {name!r}{usage.did_you_mean(name, SIDES)}; {', '.join(SIDES)} or none"
+            )
     return list(dict.fromkeys(names))
-
-
-def _size(text: str) -> tuple[int, int]:
-    match = re.fullmatch(r"(\d+)(?:x(\d+))?", text.strip())
-    height, width = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
-    if min(height, width) < 32:
-        raise InputError(f"--sizes {text}: a size is N or HxW, at least 32 pixels each, as 512 or 800x1066")
-    return height, width
 
 
 def print_cases(out: Console, cases: list[Case]) -> None:

@@ -105,6 +105,19 @@ class Package:
         seconds["rest of forward"] = forward - sum(seconds[name] for name in (*MODULES, "losses"))
         return seconds
 
+    def operations(self) -> int:
+        """Take a step of detr_pt and return its floating-point operations.
+
+        Those of matrix products and convolutions, forward and backward, as PyTorch carries them out; an addition and a
+        multiplication are two. What is done element by element (norms, softmax, dropout, losses, the update) and the
+        matching are not counted.
+        """
+        from torch.utils.flop_counter import FlopCounterMode
+
+        with FlopCounterMode(display=False) as counter:
+            self.step()
+        return int(counter.get_total_flops())
+
     @contextmanager
     def timed_modules(self, seconds: dict[str, float]) -> Iterator[None]:
         """Time the calls of the modules of ``MODULES`` and of the criterion."""

@@ -7,6 +7,7 @@ import os
 import resource
 import time
 import traceback
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from parity.bench.sides import Package, build
@@ -44,13 +45,25 @@ def _serve(side: str, requests: BinaryIO, answers: BinaryIO) -> None:
 
 
 def answer(package: Package, what: str) -> Any:
-    """Return seconds, of each part if ``what`` is "parts"; or the peak of the resident memory in MiB."""
+    """Return what was asked for.
+
+    Args:
+        package: that is measured.
+        what: "step" or "forward", seconds; "parts", seconds of each; "memory" or "resident", the peak of the resident
+            memory or what is resident now, MiB; or "operations" of a step.
+    """
     if what == "memory":
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     package.training(what != "forward")
     if what == "parts":
         return package.parts()
+    if what == "operations":
+        return package.operations()
     package.sync()
+    if what == "resident":
+        # After waiting: Jittor makes the parameters of a new model only then.
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+        return pages * resource.getpagesize() / 2**20
     start = time.perf_counter()
     {"step": package.step, "forward": package.forward}[what]()
     return time.perf_counter() - start

@@ -143,6 +143,9 @@ class Adapter(Protocol):
     def arithmetic(self) -> AbstractContextManager[None]:
         """Return what holds while a pass runs: precision and flags of the framework."""
 
+    def release(self) -> None:
+        """Give back what memory the framework keeps for the next pass."""
+
     def feed(self, arrays: Mapping[str, Array]) -> Any:
         """Put together what ``Feed.arrays`` took apart, for the passes of training."""
 

@@ -67,6 +67,11 @@ class JittorPort(PortAdapter):
                 self._load(weights)
             self.training = JittorPortTraining(args, self.model, self.made_loss(), self.names)
 
+    def release(self) -> None:
+        """Give back what Jittor's own allocator keeps."""
+        jt.sync_all()
+        jt.gc()
+
     def operations(self, arrays: Mapping[str, Array], emit: EmitEntry) -> None:
         """Run the model and emit the result of every operation in short."""
         args, kwargs, _ = self.feed(arrays)

@@ -91,7 +91,7 @@ class JittorPortTraining(PortPasses, JittorTraining):
     def _names(self) -> dict[int, str]:
         return {id(module): name for name, module in self.named}
 
-    def run(self, batch: Any) -> tuple[dict[str, Var], Var]:
+    def run(self, batch: Any, to_inputs: bool = False) -> tuple[dict[str, Var], Var]:
         """Run model and loss."""
         args, kwargs, targets = batch
         outputs = self.model(*args, **kwargs)

@@ -18,7 +18,7 @@ import jittor as jt
 from jittor import Var, nn
 
 from parity import chance
-from parity.capture import ROOT, Captured, Recent, RecentArrays, Recorder, Window
+from parity.capture import ROOT, Backwards, Captured, Recent, RecentArrays, Recorder, Window
 from parity.choices import WANTED, Choices
 from parity.frameworks.base import Array, Batch, EmitEntry, code_of, gradient_name, of_losses
 from parity.frameworks.training import Training
@@ -33,7 +33,7 @@ HOLDERS = (nn.Sequential, nn.ModuleList, nn.ParameterList)
 CHOOSING = (nn.ReLU, nn.Pool, HungarianMatcher, Dropout, Absolute, Minimum, Maximum, Clamp)
 
 # What a pass may hold beside its own needs; where a model has more to show, it runs again for the rest.
-HELD_BYTES = 3 * 2**30
+HELD_BYTES = 2 * 2**30
 
 
 class JittorTensors:
@@ -102,15 +102,17 @@ class JittorTraining(Training):
 
     def gradients(self, batch: Batch, given: Mapping[str, Array], split: bool, emit: EmitEntry) -> None:
         """Emit gradients in the order of the backward pass; each parameter's before those of its module's inputs."""
-        window = Window(HELD_BYTES)
+        parts = Backwards(HELD_BYTES)
         weights = self.plain_gradients(batch, given)
-        while True:
-            events, loss = self.forward_events(batch, given, split, window)
-            self.backward_events(events, weights, loss, emit)
+        more = True
+        while more:
+            events, loss = self.forward_events(batch, given, split, parts)
+            if parts.useful:
+                weights = self.backward_events(events, weights, loss, emit)
             del events, loss
-            weights = {}
-            if not window.advance():
-                return
+            jt.gc()
+            more = parts.advance()
+        self.emit_weights(weights, emit)
 
     def plain_gradients(self, batch: Batch, given: Mapping[str, Array]) -> dict[str, Array]:
         """Return the gradient of each parameter, of a pass in which nothing else is asked for.
@@ -125,22 +127,24 @@ class JittorTraining(Training):
         return {name: gradient.numpy() for name, gradient in zip(weights, gradients, strict=True)}
 
     def forward_events(
-        self, batch: Batch, given: Mapping[str, Array], split: bool, window: Window
+        self, batch: Batch, given: Mapping[str, Array], split: bool, parts: Backwards
     ) -> tuple[list[Captured], Var]:
         """Run forward; return what was captured and is wanted, and the total loss."""
         events: list[Captured] = []
 
         def note(c: Captured) -> None:
-            if WANTED + gradient_name(c.name) in given and window.holds(c.tensor.nbytes):
+            if WANTED + gradient_name(c.name) in given and parts.holds(c.tensor.nbytes):
                 events.append(c)
 
         imposed = Choices.given_in(given)
         with self.choosing(imposed), capturing(self.named, self.model, note, split):
-            _, total = self.run(batch)
+            _, total = self.run(batch, to_inputs=True)
         return events, total
 
-    def backward_events(self, events: list[Captured], of_weights: dict[str, Array], loss: Var, emit: EmitEntry) -> None:
-        """Run backward and emit, each gradient of a parameter where its module is done with."""
+    def backward_events(
+        self, events: list[Captured], of_weights: dict[str, Array], loss: Var, emit: EmitEntry
+    ) -> dict[str, Array]:
+        """Run backward and emit, each gradient of a parameter where its module is done with; return what is left."""
         # Each node once: of two targets that are the same node, Jittor gives one a gradient of zero.
         nodes = {c.key: c.tensor for c in events}
         gradients = jt.grad(loss, list(nodes.values())) if nodes else []
@@ -156,7 +160,7 @@ class JittorTraining(Training):
             name = gradient_name(c.name)
             repeats = recent.find(replace(c, name=name))
             emit(Entry(name, c.owner, c.source, of_nodes[c.key].numpy(), c.caller, c.inputs, repeats))
-        self.emit_weights(of_weights, emit)
+        return of_weights
 
     def emit_weights(self, gradients: Mapping[str, Array], emit: EmitEntry) -> None:
         """Emit gradients of parameters."""
@@ -167,9 +171,11 @@ class JittorTraining(Training):
         """Note the choices of modules or impose them."""
         return choosing(self.named, choices, dropout)
 
-    def run(self, batch: Batch) -> tuple[dict[str, Var], Var]:
+    def run(self, batch: Batch, to_inputs: bool = False) -> tuple[dict[str, Var], Var]:
         """Run detector and criterion."""
         images = [jt.array(image, dtype=self.args.dtype) for image in batch.images]
+        if not to_inputs:
+            images = [image.stop_grad() for image in images]
         dtypes = {"labels": "int64", "boxes": self.args.dtype, "masks": "bool"}
         targets = [{name: jt.array(v, dtype=dtypes[name]) for name, v in one.items()} for one in batch.targets()]
         losses = self.criterion(self.model(images), targets)

@@ -105,6 +105,9 @@ class TorchAdapter:
         """Return nothing that holds: detectors are written for both precisions."""
         return nullcontext()
 
+    def release(self) -> None:
+        """Do nothing: PyTorch keeps no memory of the CPU for itself."""
+
     def feed(self, arrays: Mapping[str, Array]) -> Batch:
         """Put a batch together."""
         return Batch.of(arrays)

@@ -66,6 +66,9 @@ class TorchPort(PortAdapter):
                 move_by_one_ulp(self.model, twin)
             self.training = TorchPortTraining(args, self.model, self.made_loss(), self.names)
 
+    def release(self) -> None:
+        """Do nothing: PyTorch keeps no memory of the CPU for itself."""
+
     def operations(self, arrays: Mapping[str, Array], emit: EmitEntry) -> None:
         """Run the model and emit the result of every operation in short."""
         args, kwargs, _ = self.feed(arrays)

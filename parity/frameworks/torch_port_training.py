@@ -50,10 +50,10 @@ class TorchPortTraining(PortPasses, TorchTraining):
             for handle in handles:
                 handle.remove()
 
-    def run(self, batch: Any) -> tuple[dict[str, Tensor], Tensor]:
-        """Run model and loss; float inputs have gradients, so that every module's output has one."""
+    def run(self, batch: Any, to_inputs: bool = False) -> tuple[dict[str, Tensor], Tensor]:
+        """Run model and loss."""
         args, kwargs, targets = batch
-        if torch.is_grad_enabled():
+        if to_inputs:
             for _, tensor in flatten([args, kwargs], is_tensor):
                 tensor.requires_grad_(tensor.is_floating_point())
         outputs = self.model(*args, **kwargs)

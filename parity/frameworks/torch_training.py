@@ -85,7 +85,7 @@ class TorchTraining(Training):
                 wanted[WANTED + gradient_name(c.name)] = np.zeros(0, np.uint8)
 
         with self.choosing(choices), capturing(self.named, self.model, note, split=True):
-            self.run(batch)
+            self.run(batch, to_inputs=True)
         return {**choices.made, **wanted}
 
     def losses(self, batch: Batch, emit: EmitEntry) -> None:
@@ -119,7 +119,7 @@ class TorchTraining(Training):
         self.model.zero_grad(set_to_none=True)
         imposed = Choices.given_in(given)
         with self.choosing(imposed), capturing(self.named, self.model, note, split):
-            _, total = self.run(batch)
+            _, total = self.run(batch, to_inputs=True)
         total.backward()
         for name, c in list(waiting.items()):
             # No gradient reached it.
@@ -133,10 +133,12 @@ class TorchTraining(Training):
         """Note the choices of modules or impose them."""
         return choosing(self.named, choices, dropout)
 
-    def run(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
-        """Run detector and criterion; the images have gradients, so that every module's output has one."""
+    def run(self, batch: Batch, to_inputs: bool = False) -> tuple[dict[str, Tensor], Tensor]:
+        """Run detector and criterion."""
         dtype, device = getattr(torch, self.args.dtype), self.args.device
-        images = [torch.from_numpy(image).to(device=device, dtype=dtype).requires_grad_() for image in batch.images]
+        images = [
+            torch.from_numpy(image).to(device=device, dtype=dtype).requires_grad_(to_inputs) for image in batch.images
+        ]
         targets = [{name: torch.from_numpy(v).to(device) for name, v in one.items()} for one in batch.targets()]
         for target in targets:
             target["boxes"] = target["boxes"].to(dtype)

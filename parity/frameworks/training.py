@@ -68,8 +68,14 @@ class Training(ABC):
         """Note the choices of modules or impose them; with a seed and a step also draw the masks of dropouts."""
 
     @abstractmethod
-    def run(self, batch: Batch) -> tuple[dict[str, Any], Any]:
-        """Run detector and criterion; return the losses by name and their weighted sum."""
+    def run(self, batch: Batch, to_inputs: bool = False) -> tuple[dict[str, Any], Any]:
+        """Run detector and criterion; return the losses by name and their weighted sum.
+
+        Args:
+            batch: what to run on.
+            to_inputs: whether gradients flow on to the images, so that every module's output has one; a training stops
+                at what it trains.
+        """
 
     def loss_entries(self, losses: Mapping[str, Any], total: Any, prefix: str = "") -> Iterator[Entry]:
         """Yield each loss and the total."""

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from detr_common import images
 from detr_common.errors import InputError
 from fixtures.pictures import PAIR
 from parity import demo, usage
@@ -147,18 +148,18 @@ def _record_detector(
     follow: Path | None,
     weights: Path | None,
     jittor_weights: Path | None,
-    size: int,
+    size: images.Size,
     steps: tuple[int, int],
     mutant: str,
     operations: bool,
     rungs: list[str] | None,
 ) -> Recording:
     args = checked_args(context, ("layers", "losses", "gradients", "steps"), weights, jittor_weights, mutant)
-    batch, images = training_batch(size), photograph_batch([], size)
+    batch, photographs = training_batch(size), photograph_batch([], size)
     with tempfile.TemporaryDirectory() as scratch:
         checkpoint = weights or demo.write_seeded_checkpoint(args, Path(scratch) / "seeded.pkl")
-        inputs = describe_inputs(checkpoint, jittor_weights, None if weights else args.seed, PAIR, images)
-        job = LayersJob(args, checkpoint, images, jittor_weights, mutant, inputs=inputs)
+        inputs = describe_inputs(checkpoint, jittor_weights, None if weights else args.seed, PAIR, photographs)
+        job = LayersJob(args, checkpoint, photographs, jittor_weights, mutant, inputs=inputs)
         with progress_bars() as progress:
             return record_detector(job, batch, framework, out, follow, steps, operations, progress, rungs)
 

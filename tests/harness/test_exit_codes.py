@@ -30,7 +30,7 @@ def steps(compared: int = 9, *findings: Finding) -> StepsVerdict:
 
 def exit_code(monkeypatch: pytest.MonkeyPatch, command: str, *verdicts: Any, wanted: tuple[str, ...] = ()) -> int:
     """Run a command whose rungs come to these verdicts; no worker starts."""
-    monkeypatch.setattr(ladder_cli, "LayersSession", lambda: nullcontext())
+    monkeypatch.setattr(ladder_cli, "LayersSession", lambda sparing: nullcontext())
     rungs = wanted or tuple(verdict.rung for verdict in verdicts)
     monkeypatch.setattr(ladder_cli, "run_ladder", lambda *_: LadderVerdict(rungs, verdicts))
     monkeypatch.setattr(sys, "argv", ["parity", command, "--size", "64", *OPTIONS])

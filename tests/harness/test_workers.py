@@ -15,11 +15,12 @@ import pytest
 from detr_common.errors import InputError
 from detr_common.options import default_args
 from parity.client import Worker
-from parity.layers import LayersSession, in_turns
+from parity.layers import LayersSession
 from parity.process import WorkerError
 from parity.rungs import PORT, REFERENCE, TRUTH
 from parity.steps import _prepare
 from parity.trace import Entry
+from parity.turns import in_turns
 
 
 @pytest.mark.parametrize("framework", ["torch", "jittor"])

@@ -18,11 +18,8 @@ EXTRAS = {
         "minimum": "as above",
         "_share": "as above",
         "frozen": "PyTorch sees by itself where no gradient is wanted",
-        "Conv2d": "float64 convolutions are a hundred times slower as Jittor has them",
-        "Conv2d.execute": "as above",
-        "Conv2d.patches": "as above",
-        "linear": "as Conv2d",
-        "Linear": "as Conv2d",
+        "linear": "oneDNN has no float64",
+        "Linear": "as above",
         "Linear.execute": "as above",
         "ExactLinear": "the gradient of the bias of Jittor's own is added up one value after another",
         "ExactLinear.execute": "as above",
@@ -65,6 +62,7 @@ EXTRAS = {
 FILES = {
     ("detr_jt", "kernels.py"): "PyTorch has an operation for each of these kernels",
     ("detr_jt", "softmax.py"): "as above",
+    ("detr_jt", "convolution.py"): "oneDNN has no float64, and Jittor's own is a loop",
 }
 # The classes of PyTorch that have what the extras above write out, and what takes their place.
 BASES = {

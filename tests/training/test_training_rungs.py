@@ -14,11 +14,12 @@ from parity.choices import WANTED
 from parity.demo import write_seeded_checkpoint
 from parity.frameworks.base import Batch
 from parity.ladder import RUNGS, LadderJob, LadderVerdict, climb, training_batch
-from parity.layers import LayersJob, LayersSession, in_turns
+from parity.layers import LayersJob, LayersSession
 from parity.mutants.kills import SMALL
 from parity.rungs import RUNS, TRUTH
 from parity.steps import StepsJob, compare_steps, mirrored
 from parity.training import TrainingJob, compare_gradients, compare_losses, silent
+from parity.turns import in_turns
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +90,7 @@ def test_capturing_changes_no_gradient(session: LayersSession, job: TrainingJob)
     for given in ({}, wanted):
         for worker in session.workers.values():
             worker.ask("gradients", {**job.batch.arrays(), **given}, split=False)
-        arrays = {(run, entry.name): entry.array for run, entry in in_turns(session.workers, silent)}
+        arrays = {(run, entry.name): entry.array for run, entry, _ in in_turns(session.workers, silent)}
         found.append({key: array for key, array in arrays.items() if key[1].startswith("grad/")})
     plain, captured = found
     assert plain.keys() == captured.keys() and len(plain) > 80 * len(RUNS)

@@ -1,0 +1,128 @@
+"""Parts of a pass from its end on, and workers that answer one after another."""
+
+import errno
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from detr_common.errors import InputError
+from parity.capture import Backwards
+from parity.rungs import PORT, REFERENCE, RUNS, TRUTH, Run
+from parity.trace import Entry
+from parity.turns import Spool, in_turns, one_by_one
+
+
+def parts_of(sizes: list[int], budget: int) -> list[list[int]]:
+    parts, held = Backwards(budget), []
+    more = True
+    while more:
+        one = [number for number, size in enumerate(sizes) if parts.holds(size)]
+        if parts.useful:
+            held.append(one)
+        more = parts.advance()
+    return held
+
+
+@given(st.lists(st.integers(0, 9), max_size=12), st.integers(0, 20))
+def test_parts_hold_every_tensor_once_from_the_last_on(sizes: list[int], budget: int) -> None:
+    held = parts_of(sizes, budget)
+    assert [number for part in reversed(held) for number in part] == list(range(len(sizes)))
+    assert all(len(part) == 1 or sum(sizes[number] for number in part) <= budget for part in held)
+
+
+def test_what_fits_takes_one_pass_and_what_does_not_one_more_than_its_parts() -> None:
+    assert parts_of([4, 4, 2], 10) == [[0, 1, 2]]
+    assert parts_of([4, 4, 4], 8) == [[1, 2], [0]]
+    assert parts_of([], 8) == [[]]
+
+
+def entries(*names: str, scale: float = 1.0) -> list[Entry]:
+    return [Entry(name, "m", "m.py:1", np.full((2, 3), scale * number)) for number, name in enumerate(names)]
+
+
+class Answers:
+    """Stands in for a worker."""
+
+    ahead = 0
+
+    def __init__(self, run: Run, *names: str) -> None:
+        self.label = " ".join(run)
+        self._entries = entries(*names, scale=1.0 + RUNS.index(run))
+
+    def entries(self) -> Iterator[Entry]:
+        yield from self._entries
+
+
+def test_a_spool_gives_back_what_it_was_given() -> None:
+    first, second = entries("a", "b")
+    passed_on = Entry("c", "m", "m.py:2", first.array, "caller", "0 = a", "a")
+    empty = Entry("d", "m", "m.py:3", np.zeros((0, 4), np.float32))
+    number = Entry("e", "m", "m.py:4", np.array(2.5))
+    turned = Entry("f", "m", "m.py:5", np.arange(6.0).reshape(2, 3).T)
+    again = Entry("a", "m", "m.py:6", np.ones(1, bool))
+    given = [first, second, passed_on, empty, number, turned, again]
+    with Spool(iter(given)) as spool:
+        assert "a" in spool and "x" not in spool
+        taken, place = spool.take("a")
+        others = [spool.take("c"), *spool.rest()]
+        assert "a" not in spool
+    assert place == 0
+    assert [one.name for one, _ in others] == ["c", "b", "d", "e", "f", "a"]
+    assert [at for _, at in others] == [2, 1, 3, 4, 5, 6]
+    assert others[0][0].array is taken.array
+    for one, at in [(taken, 0), *others]:
+        assert (one.owner, one.source, one.caller, one.inputs, one.repeats) == (
+            given[at].owner,
+            given[at].source,
+            given[at].caller,
+            given[at].inputs,
+            given[at].repeats,
+        )
+        assert one.array.dtype == given[at].array.dtype
+        np.testing.assert_array_equal(one.array, given[at].array)
+
+
+def test_workers_one_by_one_say_what_they_say_in_turns() -> None:
+    names = {
+        TRUTH: "abcd",
+        (PORT, "float64"): "abxd",
+        (REFERENCE, "float32"): "abc",
+        (REFERENCE, "float32-twin"): "abcdd",
+        (PORT, "float32"): "ba",
+    }
+    asked: list[Run] = []
+
+    def heard(stream: Any) -> dict[Run, list[tuple[str, int, float]]]:
+        found: dict[Run, list[tuple[str, int, float]]] = {run: [] for run in names}
+        for run, entry, place in stream:
+            found[run].append((entry.name, place, float(entry.array.sum())))
+        return {run: sorted(ones, key=lambda one: one[1]) for run, ones in found.items()}
+
+    workers = {run: Answers(run, *text) for run, text in names.items()}
+    in_turn = heard(in_turns(workers, lambda *_: None))
+    alone = heard(one_by_one(workers, asked.append, lambda *_: None))
+    assert alone == in_turn
+    # The port speaks last, so that its order is that of the comparison, and the truth first.
+    assert asked == [TRUTH, *(run for run in names if run not in (TRUTH, (PORT, "float64"))), (PORT, "float64")]
+
+
+def test_all_versions_of_a_tensor_come_together() -> None:
+    workers = {run: Answers(run, *"abc") for run in RUNS}
+    order = [entry.name for _, entry, _ in one_by_one(workers, lambda _: None, lambda *_: None)]
+    assert order == [name for name in "abc" for _ in RUNS]
+
+
+def test_a_full_disk_is_told_of_with_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("parity.turns.written", full)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with pytest.raises(InputError, match=r"no room for more .*; set TMPDIR to a folder with more room"):
+        Spool(iter(entries("a")))
+    assert not list(tmp_path.iterdir())
