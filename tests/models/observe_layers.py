@@ -24,7 +24,7 @@ def observe(side: Torch, _inputs: Mapping[str, Array]) -> Arrays:
     result: dict[str, Any] = {}
     for index in range(len(CONVOLUTIONS)):
         result |= {f"conv/{index}/{key}": value for key, value in convolution(side, index).items()}
-    return result | dropout(side) | layer_norm(side)
+    return result | dropout(side) | layer_norm(side) | frozen_norm(side)
 
 
 def convolution(side: Torch, index: int) -> Arrays:
@@ -49,6 +49,29 @@ def convolution(side: Torch, index: int) -> Arrays:
     # Jittor's own convolution beside ours; PyTorch's is the same layer.
     own = y if side.name == "torch" else _jittors_own(layer, x)
     return result | {"own": side.numpy(own)}
+
+
+def frozen_norm(side: Torch) -> Arrays:
+    """What a frozen batch norm returns after its buffers were written to in each of the ways there are."""
+    rng = np.random.default_rng(5)
+    layer = side.module("layers").FrozenBatchNorm2d(4)
+    x = side.array(rng.standard_normal((2, 4, 3, 5)).astype(np.float32))
+    values = [rng.uniform(0.5, 2, 4).astype(np.float32) for _ in range(4)]
+    result = {"new": side.numpy(layer(x))}
+    if side.name == "torch":
+        layer.weight.copy_(side.array(values[0]))
+    else:
+        layer.weight.assign(side.array(values[0]).stop_grad())
+    result["assigned"] = side.numpy(layer(x))
+    side.set_state(layer, {name: value + 1 for name, value in zip(side.state(layer), values, strict=True)})
+    result["loaded"] = side.numpy(layer(x))
+    # Through an array that shares its memory, which no framework can see.
+    shared = layer.running_mean.numpy() if side.name == "torch" else layer.running_mean.data
+    shared[:] = values[1]
+    result["shared"] = side.numpy(layer(x))
+    layer.eps = 0.5
+    result["eps"] = side.numpy(layer(x))
+    return {f"frozen/{name}": value for name, value in result.items()}
 
 
 def _parameter(side: Torch, value: Array) -> Any:

@@ -79,3 +79,11 @@ def test_layer_norm_loses_no_more_digits_than_torch(observed: dict[str, Arrays],
         print(case, dtype, errors)
         floor = 2 * np.finfo(dtype).eps * float(np.abs(y).max())
         assert errors["jittor"] <= 2 * max(errors["torch"], floor), errors
+
+
+@pytest.mark.parametrize("when", ["new", "assigned", "loaded", "shared", "eps"])
+def test_a_frozen_batch_norm_is_that_of_what_its_buffers_hold_now(observed: dict[str, Arrays], when: str) -> None:
+    reference, port = (observed[package][f"frozen/{when}"] for package in PACKAGES)
+    np.testing.assert_allclose(port, reference, rtol=1e-6, atol=1e-6)
+    others = [key for key in observed["torch"] if key.startswith("frozen/") and key != f"frozen/{when}"]
+    assert all(np.abs(observed["torch"][key] - reference).max() > 1e-3 for key in others)

@@ -11,7 +11,6 @@ from statistics import mean
 from detr_common.options import training_args
 from parity.bench.sides import batch
 
-
 APART, OF = 500, 40
 
 
