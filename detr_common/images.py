@@ -19,6 +19,8 @@ STD = np.array([0.229, 0.224, 0.225], dtype=np.float32)
 
 # The backbone halves the map five times and its pooling needs more than one pixel after the second.
 MIN_SIDE = 32
+# More than the longest side of any photograph that DETR is run on, and a batch of them still fits into memory.
+MOST_SIDE = 8192
 
 
 def open_photograph(path: str | Path, upright: bool = True) -> Image.Image:

@@ -244,12 +244,14 @@ class FrozenBatchNorm2d(nn.Module):
     def folded(self, x: Var) -> tuple[Var, Var]:
         """Return what a map is multiplied by and what is added to it, [1, C, 1, 1] each.
 
-        They are kept for the next pass: for every one of the fifty layers Jittor would else run two more kernels.
+        They are kept for the next pass: for every one of the fifty layers Jittor would else run two more kernels. Not
+        where a buffer takes a gradient after all, nor on a GPU.
         """
         buffers = self.weight, self.bias, self.running_mean, self.running_var
+        kept = not jt.flags.use_cuda and all(buffer.is_stop_grad() for buffer in buffers)
         # By what they hold, since they can be written to in place; of a GPU it would have to be waited for.
-        made_of = () if jt.flags.use_cuda else (self.eps, *(buffer.data.tobytes() for buffer in buffers))
-        if not made_of or self._folded[:1] != (made_of,):
+        made_of = (self.eps, *(buffer.data.tobytes() for buffer in buffers)) if kept else ()
+        if not kept or self._folded[:1] != (made_of,):
             scale = self.weight / (self.running_var + constant(self.eps, x)).sqrt()
             shift = self.bias - self.running_mean * scale
             self._folded = (made_of, scale.reshape(1, -1, 1, 1), shift.reshape(1, -1, 1, 1))

@@ -30,8 +30,10 @@ def pixels(text: str | images.Size) -> images.Size:
     """
     match = re.fullmatch(r"(\d+)(?:x(\d+))?", str(text).strip())
     sides = [int(side) for side in match.groups() if side] if match else []
-    if not sides or min(sides) < images.MIN_SIDE:
-        raise typer.BadParameter(f"{text} is not N or HxW, of at least {images.MIN_SIDE} pixels, as 512 or 512x640")
+    if not sides or not images.MIN_SIDE <= min(sides) <= max(sides) <= images.MOST_SIDE:
+        raise typer.BadParameter(
+            f"{text} is not N or HxW, of {images.MIN_SIDE} to {images.MOST_SIDE} pixels, as 512 or 512x640"
+        )
     return sides[0] if len(sides) == 1 else (sides[0], sides[1])
 
 

@@ -134,7 +134,7 @@ class Worker(Process):
             self._send({}, array)
 
     def release(self) -> None:
-        """Let the worker give back what memory its last pass left it with.
+        """Let the worker give back what memory its last pass left it with, as far as it can.
 
         Raises:
             WorkerError: it died.
@@ -142,7 +142,8 @@ class Worker(Process):
         if self._spent:
             results, failure, seconds = self.results, self.failure, self.seconds
             self.ask("release", {})
-            self.answer()
+            for _ in self.entries():
+                pass
             self.results, self.failure, self.seconds = results, failure, seconds
             self._spent = False
 

@@ -24,7 +24,7 @@ from parity.judge import Judge
 from parity.policy import Calibrated32, Exact64
 from parity.process import WorkerError
 from parity.rungs import PORT, RUNS, TWIN_SEEDS, Run, foremost
-from parity.trace import Array, Manifest, TraceWriter
+from parity.trace import Array, Entry, Manifest, TraceWriter
 from parity.turns import Progress, hear
 from parity.usage import check_module
 from parity.verdict import LayersVerdict
@@ -219,9 +219,12 @@ class LayersSession:
         check_module(job.show, [module for worker in workers.values() for module in worker.modules])
         keepers = _keepers(job, workers)
         judge = Judge(rungs.layers(job.exact, job.calibrated), tuple(workers), recent_of(workers))
-        for run, entry, place in hear(workers, lambda run: job.start(workers[run]), progress, self.sparing):
+
+        def keep(run: Run, entry: Entry) -> None:
             if run in keepers:
                 keepers[run].add(entry)
+
+        for run, entry, place in hear(workers, lambda run: job.start(workers[run]), progress, self.sparing, note=keep):
             judge.take(run, entry, place)
         for keeper in keepers.values():
             keeper.close()

@@ -57,6 +57,9 @@ def compare_gradients(session: LayersSession, job: TrainingJob, progress: Progre
     """
     session.build(job.model)
     reference = session.workers[TRUTH]
+    if session.sparing:
+        for worker in session.workers.values():
+            worker.release()
     reference.ask("choose", job.batch.arrays())
     choices = reference.answer()
     wanted = {name: array for name, array in choices.items() if name.startswith(WANTED)}

@@ -32,6 +32,7 @@ class Answering(Protocol):
 # A tensor of a run, and its place among those of that run.
 Heard = tuple[Run, Entry, int]
 Progress = Callable[[str, int], None]
+Note = Callable[[Run, Entry], None]
 
 
 class Resting(Answering, Protocol):
@@ -47,6 +48,7 @@ def hear(
     progress: Progress,
     sparing: bool = False,
     first: Run | None = None,
+    note: Note = lambda _run, _entry: None,
 ) -> Iterator[Heard]:
     """Ask workers, and yield their tensors as they are to be judged.
 
@@ -56,6 +58,7 @@ def hear(
         progress: called with a run's label and the number of its tensors received.
         sparing: one after another, each with its memory given back before the next is asked.
         first: a run that the others are asked after, since they follow its choices.
+        note: called with each tensor as it comes, in the order of its run.
     """
     if sparing:
 
@@ -64,7 +67,7 @@ def hear(
                 worker.release()
             ask(run)
 
-        yield from one_by_one(workers, ask_alone, progress)
+        yield from one_by_one(workers, ask_alone, progress, note)
         return
     others = dict(workers)
     if first is not None:
@@ -72,7 +75,9 @@ def hear(
         yield from [(first, entry, place) for place, entry in enumerate(others.pop(first).entries())]
     for run in others:
         ask(run)
-    yield from in_turns(others, progress)
+    for run, entry, place in in_turns(others, progress):
+        note(run, entry)
+        yield run, entry, place
 
 
 def in_turns(workers: Mapping[Run, Answering], progress: Progress) -> Iterator[Heard]:
@@ -97,16 +102,23 @@ def in_turns(workers: Mapping[Run, Answering], progress: Progress) -> Iterator[H
             yield run, entry, counts[run] - 1
 
 
-def one_by_one(workers: Mapping[Run, Answering], ask: Callable[[Run], None], progress: Progress) -> Iterator[Heard]:
+def one_by_one(
+    workers: Mapping[Run, Answering],
+    ask: Callable[[Run], None],
+    progress: Progress,
+    note: Note = lambda _run, _entry: None,
+) -> Iterator[Heard]:
     """Let the workers answer one after another, in their order but for the port, which comes last.
 
     What the others say waits on disk and is read again by the name of each tensor of the port, so that all versions of
-    a tensor come together.
+    a tensor come together. Of what the port has not, no more than the shape is read, but for masks: nothing can be
+    compared with it.
 
     Args:
         workers: those that answer.
         ask: asks one of them, when its turn comes.
         progress: called with a run's label and the number of its tensors received.
+        note: called with each tensor as it comes, in the order of its run.
 
     Raises:
         InputError: a worker refuses, or there is no room on disk.
@@ -118,9 +130,9 @@ def one_by_one(workers: Mapping[Run, Answering], ask: Callable[[Run], None], pro
         for run, worker in workers.items():
             if run != last:
                 ask(run)
-                spools[run] = stack.enter_context(Spool(_counted(worker, progress)))
+                spools[run] = stack.enter_context(Spool(_received(run, worker, progress, note)))
         ask(last)
-        for place, entry in enumerate(_counted(workers[last], progress)):
+        for place, entry in enumerate(_received(last, workers[last], progress, note)):
             yield last, entry, place
             for run, spool in spools.items():
                 if entry.name in spool:
@@ -130,9 +142,10 @@ def one_by_one(workers: Mapping[Run, Answering], ask: Callable[[Run], None], pro
                 yield run, one, place
 
 
-def _counted(worker: Answering, progress: Progress) -> Iterator[Entry]:
+def _received(run: Run, worker: Answering, progress: Progress, note: Note) -> Iterator[Entry]:
     for count, entry in enumerate(worker.entries(), 1):
         progress(worker.label, count)
+        note(run, entry)
         yield entry
 
 
@@ -143,12 +156,15 @@ def _exhaust(streams: Iterable[Iterator[Entry]]) -> None:
 
 
 def written(file: BinaryIO, array: Array) -> None:
-    """Append an array's bytes to a file.
+    """Append an array's bytes to a file without a buffer.
 
     Raises:
         OSError: they cannot be written.
     """
-    np.asarray(array, order="C").tofile(file)
+    array = np.asarray(array, order="C")
+    view = array.reshape(-1).view(np.uint8).data if array.size else memoryview(b"")
+    while view:
+        view = view[file.write(view) :]
 
 
 class Spool:
@@ -162,7 +178,7 @@ class Spool:
     """
 
     def __init__(self, entries: Iterable[Entry]) -> None:
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the spool
+        self._file: BinaryIO = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - closed with the spool
         # By name, in the order of coming: a name may come twice, which is for the judge to say.
         self._waiting: dict[str, deque[tuple[Entry, int]]] = {}
         # Of each place the number of its array, which may be that of an earlier one; and where each array begins.
@@ -196,10 +212,11 @@ class Spool:
         return replace(entry, array=self._read(entry, self._arrays[place])), place
 
     def rest(self) -> Iterator[tuple[Entry, int]]:
-        """Take all that still wait, in the order in which they came."""
+        """Take all that still wait, in the order in which they came; but for masks, with arrays that only look so."""
         waiting = sorted((place, entry.name) for ones in self._waiting.values() for entry, place in ones)
         for _, name in waiting:
-            yield self.take(name)
+            masks = self._waiting[name][0][0].array.dtype.kind == "b"
+            yield self.take(name) if masks else self._waiting[name].popleft()
 
     def _write(self, entries: Iterable[Entry]) -> None:
         recent: deque[tuple[Array, int]] = deque(maxlen=RECENT)

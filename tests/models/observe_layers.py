@@ -71,6 +71,16 @@ def frozen_norm(side: Torch) -> Arrays:
     result["shared"] = side.numpy(layer(x))
     layer.eps = 0.5
     result["eps"] = side.numpy(layer(x))
+    if side.name == "torch":
+        layer.weight.requires_grad_()
+    else:
+        layer.weight.start_grad()
+        import jittor as jt
+
+        with jt.no_grad():
+            layer(x)
+    (gradient,) = side.gradients((layer(x) ** 2).sum(), [layer.weight])
+    result["gradient"] = gradient
     return {f"frozen/{name}": value for name, value in result.items()}
 
 

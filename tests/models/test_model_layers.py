@@ -85,5 +85,11 @@ def test_layer_norm_loses_no_more_digits_than_torch(observed: dict[str, Arrays],
 def test_a_frozen_batch_norm_is_that_of_what_its_buffers_hold_now(observed: dict[str, Arrays], when: str) -> None:
     reference, port = (observed[package][f"frozen/{when}"] for package in PACKAGES)
     np.testing.assert_allclose(port, reference, rtol=1e-6, atol=1e-6)
-    others = [key for key in observed["torch"] if key.startswith("frozen/") and key != f"frozen/{when}"]
+    others = [f"frozen/{other}" for other in ("new", "assigned", "loaded", "shared", "eps") if other != when]
     assert all(np.abs(observed["torch"][key] - reference).max() > 1e-3 for key in others)
+
+
+def test_a_frozen_batch_norm_that_is_trained_after_all_has_a_gradient(observed: dict[str, Arrays]) -> None:
+    reference, port = (observed[package]["frozen/gradient"] for package in PACKAGES)
+    assert np.abs(reference).min() > 1
+    np.testing.assert_allclose(port, reference, rtol=1e-5)
