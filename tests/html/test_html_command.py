@@ -59,7 +59,7 @@ def test_a_command_writes_its_page(
 ) -> None:
     ran: list[Any] = [layers(rung="losses")] * (command != "steps") + [steps()] * (command != "losses")
     verdict = LadderVerdict([one.rung for one in ran], ran)
-    monkeypatch.setattr(ladder_cli, "LayersSession", lambda *_: nullcontext())
+    monkeypatch.setattr(ladder_cli, "LayersSession", lambda **_: nullcontext())
     monkeypatch.setattr(ladder_cli, "run_ladder", lambda *_: verdict)
     out = tmp_path / "page.html"
     assert run(monkeypatch, command, "--size", "64", *OPTIONS, "--html", str(out), *also) == 0
