@@ -42,7 +42,9 @@ def steps(session: LayersSession, job: TrainingJob) -> Any:
     return compare_steps(session, StepsJob(job.model, (job.batch, mirrored(job.batch)), forced=2, free=2, drop=1))
 
 
-@pytest.mark.parametrize("compare", [layers, compare_losses, compare_gradients, steps])
+@pytest.mark.parametrize(
+    "compare", [layers, compare_losses, compare_gradients, pytest.param(steps, marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("mutant", ["", "attention-scale-missing"])
 def test_one_by_one_is_judged_as_all_at_once(
     session: LayersSession, job: TrainingJob, one_by_one: Callable[[bool], None], compare: Compare, mutant: str
