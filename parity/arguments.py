@@ -22,14 +22,19 @@ Weights = Annotated[
 JittorWeights = Annotated[Path | None, typer.Option(readable=False, help="Checkpoint of the Jittor model, if another.")]
 
 
+def sides_in(text: str) -> list[int]:
+    """Return the one or two numbers of ``N`` or ``HxW``; none where it is neither."""
+    match = re.fullmatch(r"([0-9]{1,9})(?:x([0-9]{1,9}))?", text.strip())
+    return [int(side) for side in match.groups() if side] if match else []
+
+
 def pixels(text: str | images.Size) -> images.Size:
     """Return what ``--size`` means, N or HxW.
 
     Raises:
         BadParameter: it is neither, or a side is smaller than the backbone takes.
     """
-    match = re.fullmatch(r"(\d+)(?:x(\d+))?", str(text).strip())
-    sides = [int(side) for side in match.groups() if side] if match else []
+    sides = sides_in(str(text))
     if not sides or not images.MIN_SIDE <= min(sides) <= max(sides) <= images.MOST_SIDE:
         raise typer.BadParameter(
             f"{text} is not N or HxW, of {images.MIN_SIDE} to {images.MOST_SIDE} pixels, as 512 or 512x640"

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import io
-import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from detr_common.errors import InputError
 from parity.bench.work import ALLOWANCE, Series
+from parity.writing import check_destination, replace_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,12 +34,7 @@ def check_drawing(option: str, path: Path | None) -> None:
         return
     if path.suffix != ".svg":
         raise InputError(f"{option} {path}: is drawn as SVG; name a file that ends with .svg")
-    if path.is_dir():
-        raise InputError(f"{option} {path}: is a folder; name a file in it")
-    if not path.parent.is_dir():
-        raise InputError(f"{option} {path}: there is no folder {path.parent}; create it first")
-    if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise InputError(f"{option} {path}: you may not write to {path.parent}; name another folder")
+    check_destination(option, path)
 
 
 def draw(series: Sequence[Series], path: Path) -> None:
@@ -58,7 +52,7 @@ def draw(series: Sequence[Series], path: Path) -> None:
     # The same series give the same file: no date, and identifiers that are no random numbers.
     with matplotlib.rc_context({"svg.hashsalt": "parity", "svg.fonttype": "none"}), io.BytesIO() as drawn:
         _figure(series).savefig(drawn, format="svg", metadata={"Date": None})
-        _replace(path, drawn.getvalue())
+        replace_file(path, drawn.getvalue())
 
 
 def _figure(series: Sequence[Series]) -> Figure:
@@ -92,21 +86,3 @@ def _panel(axis: Axes, series: Series, costs: dict[str, list[float]]) -> None:
         axis.plot(amounts, multiples, color=colour, marker=marker, markersize=4, linewidth=1.2, label=side)
     rotation = 30 if series.variable.name == "area" else 0
     axis.set_xticks(amounts, series.variable.labels(), fontsize="small", rotation=rotation)
-
-
-def _replace(path: Path, content: bytes) -> None:
-    part = ""
-    try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            part = file.name
-            file.write(content)
-        # A temporary file is its owner's alone, while a drawing is as readable as any new file.
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(part, 0o666 & ~mask)
-        os.replace(part, path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from None
-    finally:
-        if part and os.path.exists(part):
-            os.unlink(part)

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from detr_common.errors import InputError
+from detr_common.images import MIN_SIDE
+from parity.arguments import sides_in
 from parity.usage import did_you_mean
 
 
@@ -77,11 +79,10 @@ def parse_size(option: str, text: str) -> tuple[int, int]:
     Raises:
         InputError: names the option; it is no size, or one of less than 32 pixels.
     """
-    match = re.fullmatch(r"([0-9]{1,9})(?:x([0-9]{1,9}))?", text.strip())
-    height, width = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
-    if min(height, width) < 32:
-        raise InputError(f"{option} {text}: a size is N or HxW, at least 32 pixels each, as 512 or 800x1066")
-    return height, width
+    sides = sides_in(text)
+    if not sides or min(sides) < MIN_SIDE:
+        raise InputError(f"{option} {text}: a size is N or HxW, at least {MIN_SIDE} pixels each, as 512 or 800x1066")
+    return sides[0], sides[-1]
 
 
 def parse_over(text: str, base: Load) -> list[Variable]:

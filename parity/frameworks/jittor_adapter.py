@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ from parity.frameworks.base import (
     photograph_sizes,
 )
 from parity.frameworks.jittor_operations import noting
-from parity.frameworks.jittor_settings import environment
+from parity.frameworks.jittor_settings import environment, release
 from parity.frameworks.jittor_training import HELD_BYTES, HOLDERS, JittorTraining, drawing, emitting
 from parity.frameworks.panoptic import panoptic_results
 from parity.frameworks.weights import write_weights
@@ -106,9 +106,7 @@ class JittorAdapter:
 
     def release(self) -> None:
         """Give back what Jittor's own allocator keeps."""
-        with suppress(Exception):  # a model that raised may still hold what cannot be computed
-            jt.sync_all()
-        jt.gc()
+        release()
 
     def feed(self, arrays: Mapping[str, Array]) -> Batch:
         """Put a batch together."""

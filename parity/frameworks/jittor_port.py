@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from parity.frameworks.base import Array, EmitEntry
 from parity.frameworks.jittor_float64 import float64_numbers
 from parity.frameworks.jittor_operations import noting
 from parity.frameworks.jittor_port_training import JittorPortTraining
-from parity.frameworks.jittor_settings import environment
+from parity.frameworks.jittor_settings import environment, release
 from parity.frameworks.jittor_training import HELD_BYTES, HOLDERS, emitting
 from parity.frameworks.port import Names, PortAdapter, check_device, flatten
 from parity.frameworks.weights import read_weights, write_weights
@@ -69,9 +69,7 @@ class JittorPort(PortAdapter):
 
     def release(self) -> None:
         """Give back what Jittor's own allocator keeps."""
-        with suppress(Exception):  # a model that raised may still hold what cannot be computed
-            jt.sync_all()
-        jt.gc()
+        release()
 
     def operations(self, arrays: Mapping[str, Array], emit: EmitEntry) -> None:
         """Run the model and emit the result of every operation in short."""

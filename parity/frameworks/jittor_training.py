@@ -102,13 +102,12 @@ class JittorTraining(Training):
 
     def gradients(self, batch: Batch, given: Mapping[str, Array], split: bool, emit: EmitEntry) -> None:
         """Emit gradients in the order of the backward pass; each parameter's before those of its module's inputs."""
-        parts = Backwards(HELD_BYTES)
+        parts, more = Backwards(HELD_BYTES), True
         weights = self.plain_gradients(batch, given)
-        more = True
         while more:
             events, loss = self.forward_events(batch, given, split, parts)
             if parts.useful:
-                weights = self.backward_events(events, weights, loss, emit)
+                self.backward_events(events, weights, loss, emit)
             del events, loss
             jt.gc()
             more = parts.advance()
@@ -136,15 +135,12 @@ class JittorTraining(Training):
             if WANTED + gradient_name(c.name) in given and parts.holds(c.tensor.nbytes):
                 events.append(c)
 
-        imposed = Choices.given_in(given)
-        with self.choosing(imposed), capturing(self.named, self.model, note, split):
+        with self.choosing(Choices.given_in(given)), capturing(self.named, self.model, note, split):
             _, total = self.run(batch, to_inputs=True)
         return events, total
 
-    def backward_events(
-        self, events: list[Captured], of_weights: dict[str, Array], loss: Var, emit: EmitEntry
-    ) -> dict[str, Array]:
-        """Run backward and emit, each gradient of a parameter where its module is done with; return what is left."""
+    def backward_events(self, events: list[Captured], of_weights: dict[str, Array], loss: Var, emit: EmitEntry) -> None:
+        """Run backward and emit, each gradient of a parameter where its module is done with, which takes it out."""
         # Each node once: of two targets that are the same node, Jittor gives one a gradient of zero.
         nodes = {c.key: c.tensor for c in events}
         gradients = jt.grad(loss, list(nodes.values())) if nodes else []
@@ -155,12 +151,11 @@ class JittorTraining(Training):
         first_inputs = {c.owner: i for i, c in reversed(list(enumerate(events))) if c.name.startswith("input/")}
         for i, c in reversed(list(enumerate(events))):
             if first_inputs.get(c.owner) == i:
-                self.emit_weights({k: of_weights[k] for k in of_weights if k.rpartition(".")[0] == c.owner}, emit)
-                of_weights = {k: v for k, v in of_weights.items() if k.rpartition(".")[0] != c.owner}
+                own = [name for name in of_weights if name.rpartition(".")[0] == c.owner]
+                self.emit_weights({name: of_weights.pop(name) for name in own}, emit)
             name = gradient_name(c.name)
             repeats = recent.find(replace(c, name=name))
             emit(Entry(name, c.owner, c.source, of_nodes[c.key].numpy(), c.caller, c.inputs, repeats))
-        return of_weights
 
     def emit_weights(self, gradients: Mapping[str, Array], emit: EmitEntry) -> None:
         """Emit gradients of parameters."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from detr_common.errors import InputError
+from parity.writing import check_destination, replace_file
 
 
 def check_report(option: str, path: Path | None) -> None:
@@ -20,12 +19,7 @@ def check_report(option: str, path: Path | None) -> None:
     if path is None:
         return
     _load(option)
-    if path.is_dir():
-        raise InputError(f"{option} {path}: is a folder; name a file in it")
-    if not path.parent.is_dir():
-        raise InputError(f"{option} {path}: there is no folder {path.parent}; create it first")
-    if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise InputError(f"{option} {path}: you may not write to {path.parent}; name another folder")
+    check_destination(option, path)
 
 
 def write_report(
@@ -51,7 +45,8 @@ def write_report(
 
     training = read_runs(runs) if runs else None
     table = read_kills(kills) if kills else None
-    _replace(path, render(parse(verdict), command, training, table))
+    page = render(parse(verdict), command, training, table)
+    replace_file(path, page.encode("utf-8", "backslashreplace"))
 
 
 def _load(option: str) -> None:
@@ -62,23 +57,3 @@ def _load(option: str) -> None:
         if error.name != "jinja2":
             raise
         raise InputError(f"{option}: needs Jinja; install it with: pip install 'jinja2>=3.1'") from None
-
-
-def _replace(path: Path, text: str) -> None:
-    part = ""
-    try:
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", errors="backslashreplace", dir=path.parent, prefix=f".{path.name}.", delete=False
-        ) as file:
-            part = file.name
-            file.write(text)
-        # A temporary file is its owner's alone, while a report is as readable as any new file.
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(part, 0o666 & ~mask)
-        os.replace(part, path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from None
-    finally:
-        if part and os.path.exists(part):
-            os.unlink(part)
