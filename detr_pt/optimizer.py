@@ -1,6 +1,7 @@
 """AdamW with a learning rate of its own for the backbone, clipping of the gradients, and the drop of the rates."""
 
 import argparse
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -27,6 +28,12 @@ class AdamW(torch.optim.AdamW):
     Raises:
         InputError: there is no parameter in all groups.
     """
+
+    # Without the wrappers that keep PyTorch's compiler away from them: these import it, which takes a second.
+    add_param_group = inspect.unwrap(torch.optim.AdamW.add_param_group)
+    state_dict = inspect.unwrap(torch.optim.AdamW.state_dict)
+    zero_grad = inspect.unwrap(torch.optim.AdamW.zero_grad)
+    step = torch.no_grad()(inspect.unwrap(torch.optim.AdamW.step))
 
     def __init__(self, groups: Sequence[Mapping[str, Any]], weight_decay: float) -> None:
         self.names = [[name for name, _ in group["params"]] for group in groups]
@@ -59,7 +66,7 @@ class AdamW(torch.optim.AdamW):
             }
             for index, entry in state_dict["state"].items()
         }
-        super().load_state_dict({"state": entries, "param_groups": groups})
+        inspect.unwrap(super().load_state_dict.__func__)(self, {"state": entries, "param_groups": groups})
 
 
 class StepLR(torch.optim.lr_scheduler.StepLR):
