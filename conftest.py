@@ -1,9 +1,15 @@
 """What every test sees."""
 
 import shutil
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from importlib import import_module
 from pathlib import Path
 
 import pytest
+
+from parity.layers import LayersSession
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -26,3 +32,38 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def coco_photographs() -> list[Path]:
     """Photographs of COCO beside the checkout, if they are there; never part of the project."""
     return sorted((Path(__file__).resolve().parent.parent / "shared" / "coco" / "val2017").glob("*.jpg"))
+
+
+@pytest.fixture(scope="session")
+def detector_workers() -> Iterator[Callable[[], LayersSession]]:
+    """Workers with DETR that go on from file to file; started when they are first asked for, anew where one died."""
+    with ExitStack() as stack:
+        sessions: list[LayersSession] = []
+
+        def workers() -> LayersSession:
+            if not sessions or not sessions[-1].usable:
+                stack.close()
+                sessions.append(stack.enter_context(LayersSession()))
+            return sessions[-1]
+
+        yield workers
+
+
+@pytest.fixture
+def in_process(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[[str, Sequence[object]], subprocess.CompletedProcess[str]]:
+    """Run a program of detr_pt in this process: for what it refuses, which would be over before PyTorch is imported."""
+
+    def run(module: str, words: Sequence[object]) -> subprocess.CompletedProcess[str]:
+        program = import_module(module)
+        # It would go on for the other tests.
+        monkeypatch.setattr(program, "keep_freed_memory", lambda: None, raising=False)
+        arguments = [str(word) for word in words]
+        try:
+            code = program.main(arguments)
+        except SystemExit as end:
+            code = end.code
+        return subprocess.CompletedProcess(arguments, code, *capsys.readouterr())
+
+    return run

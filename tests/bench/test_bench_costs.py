@@ -10,7 +10,8 @@ import pytest
 
 from detr_common.errors import InputError
 from detr_common.options import training_args
-from parity.bench import cold
+from fixtures.coco import Drawn, write_coco
+from parity.bench import cold, costs
 from parity.bench.child import run_python
 from parity.bench.costs import ALL, COSTS, parse_costs, prepare, write_photographs
 from parity.bench.figures import Figure, Job
@@ -61,10 +62,10 @@ def test_wrong_use_is_one_line(arguments: list[str], told: str) -> None:
 
 
 def test_costs_alone_as_json() -> None:
-    run = bench("--sides", "none", "--also", "capture,converter,loading", "--json")
+    run = bench("--sides", "none", "--also", "capture,converter", "--json")
     assert run.returncode == 0, run.stderr
     report = json.loads(run.stdout)
-    assert report["cases"] == [] and list(report["costs"]) == ["capture", "converter", "loading"]
+    assert report["cases"] == [] and list(report["costs"]) == ["capture", "converter"]
     units = {}
     for name, cost in report["costs"].items():
         assert all(figure["value"] > 0 for figure in cost["figures"].values())
@@ -72,17 +73,25 @@ def test_costs_alone_as_json() -> None:
     assert units == {
         "capture": ["s", "s", "times"],
         "converter": ["MB/s", "MB/s", "times"] * 2,
-        "loading": ["photographs/s", "photographs/s", "times"] * 2,
     }
     assert "bitwise equal" in report["costs"]["capture"]["on"]
-    assert "photographs of the project" in report["costs"]["loading"]["on"]
     captured = report["costs"]["capture"]["figures"]
     quotient = captured["captured and compared"]["value"] / captured["plain forward passes"]["value"]
     assert captured["ratio"]["value"] == pytest.approx(quotient)
 
 
+def test_loading_of_the_photographs_of_the_project(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(costs, "_TIMES", 1)
+    (measure,) = prepare(["loading"], job(batch_size=2))
+    told: list[str] = []
+    cost = measure(told.append)
+    assert told == ["loading: 0 workers", "loading: 2 workers"] and "photographs of the project" in cost.on
+    assert [figure.unit for figure in cost.figures.values()] == ["photographs/s", "photographs/s", "times"] * 2
+    assert all(figure.value > 0 for figure in cost.figures.values())
+
+
 def test_costs_after_the_steps(tmp_path: Path) -> None:
-    write_photographs(tmp_path)
+    write_coco(tmp_path, Drawn(train=6, val=1))
     run = bench("--sides", "detr_pt", "--also", "loading", "--coco_path", str(tmp_path))
     assert run.returncode == 0, run.stderr
     steps, costs = run.stdout.split("loading: ")

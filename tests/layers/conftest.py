@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,16 @@ from parity.layers import LayersJob, LayersSession
 
 
 class Lab:
-    """Runs the layers rung on one session of workers; a checkpoint is written once for each set of options."""
+    """Runs the layers rung; a checkpoint is written once for each set of options."""
 
-    def __init__(self, session: LayersSession, folder: Path) -> None:
-        self.session = session
+    def __init__(self, workers: Callable[[], LayersSession], folder: Path) -> None:
+        self.workers = workers
         self.folder = folder
         self.checkpoints: dict[str, Path] = {}
+
+    @property
+    def session(self) -> LayersSession:
+        return self.workers()
 
     def job(self, size: int = 96, mutant: str = "", **options: Any) -> LayersJob:
         args = default_args(**options)
@@ -29,6 +33,5 @@ class Lab:
 
 
 @pytest.fixture(scope="session")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with LayersSession() as session:
-        yield Lab(session, tmp_path_factory.mktemp("checkpoints"))
+def lab(detector_workers: Callable[[], LayersSession], tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    return Lab(detector_workers, tmp_path_factory.mktemp("checkpoints"))

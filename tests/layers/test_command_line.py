@@ -70,8 +70,9 @@ def test_layers_pass_on_a_users_photograph_and_checkpoint(
 
 
 def test_json_is_one_object_and_a_planted_fault_is_exit_code_1(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    lab: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setattr(parity.cli, "run_layers", lab.session.compare)
     arguments = ["layers", *OPTIONS, "--size", "64", "--json", "--mutant", "layernorm-eps"]
     assert call(monkeypatch, *arguments) == 1
     verdict = json.loads(capsys.readouterr().out)

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -117,8 +118,11 @@ def test_a_package_draws_and_writes_what_it_finds(tmp_path: Path, checkpoint: Pa
         ([PAIR[0], "--hidden_dim", 64], "does not fit the model in 56 places"),
     ],
 )
-def test_what_cannot_be_used_is_one_line(tmp_path: Path, checkpoint: Path, words: list[object], message: str) -> None:
-    done = call("detr_pt.predict", "--resume", checkpoint, "--output_dir", tmp_path / "out", *MODEL, *words)
+def test_what_cannot_be_used_is_one_line(
+    tmp_path: Path, checkpoint: Path, in_process: Any, words: list[object], message: str
+) -> None:
+    common = ["--resume", checkpoint, "--output_dir", tmp_path / "out", *MODEL]
+    done = in_process("detr_pt.predict", [*common, *words])
     assert done.returncode == 2 and done.stderr.startswith("error: ") and not (tmp_path / "out" / "x.png").exists()
     assert message in done.stderr, done.stderr
 

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -41,14 +42,14 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return found
 
 
-def call(package: str, shapes: Path, *words: object) -> subprocess.CompletedProcess[str]:
+def options(shapes: Path, *words: object) -> list[object]:
     data = ["--coco_path", shapes, "--coco_panoptic_path", shapes, "--image_size", 96, "--batch_size", 2]
-    command = [sys.executable, "-m", package, *MODEL, *data, "--num_workers", 0, *words]
-    return subprocess.run(list(map(str, command)), cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    return [*MODEL, *data, "--num_workers", 0, *words]
 
 
 def done(package: str, shapes: Path, *words: object) -> None:
-    ended = call(package, shapes, *words)
+    command = [sys.executable, "-m", package, *map(str, options(shapes, *words))]
+    ended = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stdout[-1000:] + ended.stderr[-3000:]
 
 
@@ -92,10 +93,10 @@ def test_the_mask_head_learns_alone_on_frozen_weights(
     ],
 )
 def test_what_cannot_be_used_is_one_line(
-    shapes: Path, weights: dict[str, Path], tmp_path: Path, words: list[str], message: str
+    shapes: Path, weights: dict[str, Path], tmp_path: Path, in_process: Any, words: list[str], message: str
 ) -> None:
     words = [str(weights["whole"]) if word == "WHOLE" else word for word in words]
-    ended = call("detr_pt", shapes, *words, "--output_dir", tmp_path / "out")
+    ended = in_process("detr_pt.__main__", options(shapes, *words, "--output_dir", tmp_path / "out"))
     assert ended.returncode == 2 and ended.stderr.startswith("error: "), ended.stderr
     assert message in ended.stderr and not list((tmp_path / "out").glob("checkpoint*"))
 

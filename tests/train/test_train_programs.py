@@ -2,9 +2,12 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ from fixtures.coco import Drawn, write_coco
 ROOT = Path(__file__).resolve().parents[2]
 SIZES = {"enc_layers": 1, "dec_layers": 2, "hidden_dim": 32, "nheads": 4, "dim_feedforward": 64, "num_queries": 5}
 MODEL = ["--backbone", "resnet18", *(word for name, value in SIZES.items() for word in (f"--{name}", str(value)))]
+Copy = Callable[[str, Path], None]
 PACKAGES = [
     pytest.param("detr_pt", "pth", id="detr_pt"),
     pytest.param("detr_jt", "pkl", id="detr_jt", marks=pytest.mark.slow),
@@ -46,6 +50,22 @@ def train(package: str, shapes: Path, *more: str, epochs: int = 3) -> subprocess
     return done
 
 
+@pytest.fixture(scope="module")
+def after_an_epoch(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Copy:
+    """Copies the folder of a package's run of one epoch, which is trained once."""
+
+    @cache
+    def trained(package: str) -> Path:
+        folder = tmp_path_factory.mktemp(package) / "run"
+        train(package, shapes, "--output_dir", str(folder), epochs=1)
+        return folder
+
+    def copy(package: str, into: Path) -> None:
+        shutil.copytree(trained(package), into, dirs_exist_ok=True)
+
+    return copy
+
+
 def flat(tree: Any, place: str = "") -> dict[str, Any]:
     if isinstance(tree, dict):
         return {k: v for key, value in tree.items() for k, v in flat(value, f"{place}/{key}").items()}
@@ -70,7 +90,7 @@ def lines(folder: Path) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize(("package", "suffix"), PACKAGES)
 def test_a_run_and_one_that_is_stopped_and_goes_on_are_the_same(
-    shapes: Path, tmp_path: Path, package: str, suffix: str
+    shapes: Path, after_an_epoch: Copy, tmp_path: Path, package: str, suffix: str
 ) -> None:
     whole, parts, cut = (tmp_path / name for name in ("whole", "parts", "cut"))
     train(package, shapes, "--output_dir", str(whole))
@@ -80,7 +100,7 @@ def test_a_run_and_one_that_is_stopped_and_goes_on_are_the_same(
     assert (whole / "eval_summary.txt").read_text().count("Average Precision  (AP) @[ IoU=0.50:0.95 | area=   all") == 3
     assert (whole / f"checkpoint0001.{suffix}").is_file()
 
-    train(package, shapes, "--output_dir", str(parts), epochs=1)
+    after_an_epoch(package, parts)
     train(package, shapes, "--output_dir", str(parts), "--resume", str(parts / f"checkpoint.{suffix}"))
     same_run(whole / f"checkpoint.{suffix}", parts / f"checkpoint.{suffix}")
     assert lines(whole) == lines(parts)
@@ -118,8 +138,10 @@ def stopped_within_an_epoch(arguments: list[str]) -> None:
     assert "by SIGTERM; go on with --resume" in rest
 
 
-def test_each_package_goes_on_with_and_evaluates_what_the_other_has_saved(shapes: Path, tmp_path: Path) -> None:
-    train("detr_pt", shapes, "--output_dir", str(tmp_path), epochs=1)
+def test_each_package_goes_on_with_and_evaluates_what_the_other_has_saved(
+    shapes: Path, after_an_epoch: Copy, tmp_path: Path
+) -> None:
+    after_an_epoch("detr_pt", tmp_path)
     saved = tmp_path / "checkpoint.pth"
     weight_convert.write(weight_convert.read(saved), tmp_path / "there.pkl")
     again = tmp_path / "again"
@@ -149,22 +171,26 @@ def test_each_package_goes_on_with_and_evaluates_what_the_other_has_saved(shapes
         (["--num_classes", "10"], "category ids [17, 44] are not below 10"),
     ],
 )
-def test_what_cannot_be_used_is_one_line_and_exit_code_2(shapes: Path, more: list[str], words: str) -> None:
-    done = call(command("detr_pt", shapes, *more))
+def test_what_cannot_be_used_is_one_line_and_exit_code_2(
+    shapes: Path, in_process: Any, more: list[str], words: str
+) -> None:
+    done = in_process("detr_pt.__main__", command("detr_pt", shapes, *more)[3:])
     assert done.returncode == 2 and words in done.stderr and done.stderr.startswith("error: ")
     assert "Traceback" not in done.stderr
 
 
-def test_a_checkpoint_of_another_configuration_is_refused(shapes: Path, tmp_path: Path) -> None:
-    train("detr_pt", shapes, "--output_dir", str(tmp_path), epochs=1)
+def test_a_checkpoint_of_another_configuration_is_refused(shapes: Path, after_an_epoch: Copy, tmp_path: Path) -> None:
+    after_an_epoch("detr_pt", tmp_path)
     resumed = command("detr_pt", shapes, "--resume", str(tmp_path / "checkpoint.pth"), "--hidden_dim", "64")
     done = call(resumed)
     assert done.returncode == 2 and "does not fit the model" in done.stderr
 
 
 @pytest.mark.parametrize(("package", "suffix"), PACKAGES)
-def test_another_run_in_the_folder_is_left_alone(shapes: Path, tmp_path: Path, package: str, suffix: str) -> None:
-    train(package, shapes, "--output_dir", str(tmp_path), epochs=1)
+def test_another_run_in_the_folder_is_left_alone(
+    shapes: Path, after_an_epoch: Copy, tmp_path: Path, package: str, suffix: str
+) -> None:
+    after_an_epoch(package, tmp_path)
     checkpoint = tmp_path / f"checkpoint.{suffix}"
     before = checkpoint.read_bytes(), (tmp_path / "log.txt").read_bytes()
     weights = tmp_path.with_name(f"{tmp_path.name}.pkl")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,8 @@ ALWAYS = ("auxiliary-weight", "matched-by-product", "cross-entropy-gradient", "b
 
 
 @pytest.fixture(scope="module")
-def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
-    with LayersSession() as session:
-        yield Ground(session, tmp_path_factory.mktemp("checkpoints"))
+def ground(detector_workers: Callable[[], LayersSession], tmp_path_factory: pytest.TempPathFactory) -> Ground:
+    return Ground(detector_workers(), tmp_path_factory.mktemp("checkpoints"))
 
 
 def names(rung: str) -> list[str]:
