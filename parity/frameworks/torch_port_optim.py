@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -30,7 +32,7 @@ class TorchOptim:
         recipe = args.optimizer
         self._schedule: Any = None
         if isinstance(recipe, Mapping):
-            optimizer = getattr(torch.optim, recipe["name"])(model.parameters(), **recipe["options"])
+            optimizer = unwrapped(getattr(torch.optim, recipe["name"]))(model.parameters(), **recipe["options"])
             if recipe["drop_every"]:
                 step_lr = torch.optim.lr_scheduler.StepLR
                 self._schedule = step_lr(optimizer, recipe["drop_every"], recipe["gamma"])
@@ -75,3 +77,11 @@ class TorchOptim:
             for name, p in self._trained().items()
             if p in optimizer.state
         }
+
+
+@cache
+def unwrapped(kind: type[torch.optim.Optimizer]) -> type[torch.optim.Optimizer]:
+    """Return a kind of optimizers without the wrappers that import PyTorch's compiler, which takes a second."""
+    names = ("add_param_group", "state_dict", "load_state_dict", "zero_grad")
+    methods = {name: inspect.unwrap(getattr(kind, name)) for name in names}
+    return type(kind.__name__, (kind,), {**methods, "step": torch.no_grad()(inspect.unwrap(kind.step))})
