@@ -16,7 +16,7 @@ from detr_common.finite import Watch, check_images, check_losses, check_mask_log
 from detr_common.jittor_ready import preserving_random_state
 from detr_common.run import Means, evaluation_of
 from detr_jt.criterion import total_loss
-from detr_jt.optimizer import AdamW, backward, clip_grad_norm, gradients
+from detr_jt.optimizer import AdamW, backward, clip_grad_norm, drop_gradients, gradients
 from detr_jt.postprocess import postprocess
 from detr_jt.processes import bare, gather
 
@@ -141,6 +141,7 @@ def train_step(
     optimizer.step()
     # Left for later, the update would be run as one with what comes next, and round otherwise before a checkpoint.
     jt.sync_all()
+    drop_gradients(optimizer)
     return mean_over_processes({**losses, "grad_norm": norm})
 
 

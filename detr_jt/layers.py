@@ -254,7 +254,9 @@ class FrozenBatchNorm2d(nn.Module):
         if not kept or self._folded[:1] != (made_of,):
             scale = self.weight / (self.running_var + constant(self.eps, x)).sqrt()
             shift = self.bias - self.running_mean * scale
-            self._folded = (made_of, scale.reshape(1, -1, 1, 1), shift.reshape(1, -1, 1, 1))
+            folded = scale.reshape(1, -1, 1, 1), shift.reshape(1, -1, 1, 1)
+            # Of what could take a gradient and is kept, Jittor would keep all maps that were multiplied by it too.
+            self._folded = (made_of, *(one.stop_grad() if kept else one for one in folded))
         return self._folded[1:]
 
 

@@ -237,6 +237,12 @@ def gradients(optimizer: AdamW) -> dict[str, Var]:
     return {name: g for names, group in groups for name, g in zip(names, group.get("grads", []), strict=False)}
 
 
+def drop_gradients(optimizer: AdamW) -> None:
+    """Forget all gradients, so that the next forward pass has their memory."""
+    for group in optimizer.param_groups:
+        group.pop("grads", None)
+
+
 def set_gradients(optimizer: AdamW, values: Mapping[str, Any]) -> None:
     """Put arrays in the place of all gradients, cast to the dtype of the parameters.
 

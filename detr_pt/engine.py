@@ -15,7 +15,7 @@ from detr_common.evaluate import Found
 from detr_common.finite import Watch, check_images, check_losses, check_mask_logits, gradients_told, told
 from detr_common.run import Means, evaluation_of
 from detr_pt.criterion import total_loss
-from detr_pt.optimizer import AdamW, backward, clip_grad_norm, gradients
+from detr_pt.optimizer import AdamW, backward, clip_grad_norm, drop_gradients, gradients
 from detr_pt.postprocess import postprocess
 from detr_pt.processes import bare, gather
 
@@ -139,6 +139,7 @@ def train_step(
         backward(optimizer, total)
         raise NotFiniteError(gradients_told(norm, largest_gradients(optimizer)))
     optimizer.step()
+    drop_gradients(optimizer)
     return mean_over_processes({**losses, "grad_norm": norm})
 
 

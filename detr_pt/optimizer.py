@@ -121,6 +121,11 @@ def gradients(optimizer: AdamW) -> dict[str, Tensor]:
     return {name: p.grad for name, p in named_parameters(optimizer).items() if p.grad is not None}
 
 
+def drop_gradients(optimizer: AdamW) -> None:
+    """Forget all gradients, so that the next forward pass has their memory."""
+    optimizer.zero_grad()
+
+
 def set_gradients(optimizer: AdamW, values: Mapping[str, Any]) -> None:
     """Put arrays in the place of all gradients, cast to the dtype of the parameters.
 

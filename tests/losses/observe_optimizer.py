@@ -193,13 +193,16 @@ def clipping(side: Torch) -> Arrays:
 
 
 def surface(side: Torch) -> Arrays:
-    """Gradients of a loss, twice without clearing; what is there before the first step."""
+    """Gradients of a loss: twice without clearing, and after they were dropped; what is there before the first step."""
     module, optimizer, _ = built(side, "float64")
     result: dict[str, Any] = {
         "surface/before": np.array([len(module.gradients(optimizer)), len(module.moments(optimizer))]),
         "surface/empty": np.array(len(optimizer.state_dict()["state"])),
     }
-    for turn in range(2):
+    for turn in range(3):
+        if turn == 2:
+            module.drop_gradients(optimizer)
+            result["surface/dropped"] = np.array(len(module.gradients(optimizer)))
         loss = sum((p * p).sum() for p in module.named_parameters(optimizer).values())
         module.backward(optimizer, loss)
         result |= {f"surface/{turn}/{n}": side.numpy(g).copy() for n, g in module.gradients(optimizer).items()}

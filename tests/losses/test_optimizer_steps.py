@@ -142,7 +142,8 @@ def test_saved_states_have_one_layout(observed: dict[str, Arrays]) -> None:
 def test_gradients_of_a_loss(observed: dict[str, Arrays], package: str) -> None:
     side = observed[package]
     assert list(side["surface/before"]) == [0, 0] and side["surface/empty"] == 0
-    for turn in range(2):  # the second time they are not added to the first
+    assert side["surface/dropped"] == 0
+    for turn in range(3):  # the second time they are not added to the first, the third time those were dropped
         for name in TRAINED:
             assert np.array_equal(side[f"surface/{turn}/{name}"], 2 * start("float64")[name])
     for name in TRAINED:

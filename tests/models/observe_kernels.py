@@ -40,7 +40,25 @@ def observe(side: Torch, _inputs: Mapping[str, Array]) -> Arrays:
         if way == "kernels":
             result |= {f"{dtype}/relu": side.numpy(kernels.relu(side.array(relu_input(dtype)))) for dtype in DTYPES}
     kernels.ours = plainly
-    return result | drawn()
+    return result | drawn() | {"held": np.array([held(trained) for trained in (False, False, True)])}
+
+
+def held(trained: bool) -> int:
+    """How many maps of their size there are in memory after a block of a ResNet, its input and output among them."""
+    import jittor as jt
+
+    from detr_jt.resnet import Bottleneck
+
+    block = Bottleneck(16, 4, 1, 1, None)
+    for weight in block.parameters() if not trained else ():
+        weight.stop_grad()
+    images = jt.array(np.ones((2, 16, 24, 24), np.float32)).stop_grad()
+    y = block(images * 2)
+    jt.sync_all(True)
+    nodes = [node for node in jt.dump_all_graphs().nodes_info if node.startswith("Var") and ",24,24,]" in node]
+    places = {node.split("[")[0].rstrip(")").rsplit(",", 1)[1] for node in nodes}
+    del y
+    return len(places - {"0"})
 
 
 def product(side: Torch, index: int, dtype: str) -> Arrays:

@@ -123,3 +123,8 @@ def test_draws(observed: Arrays) -> None:
     for left, right in ((first, second), (first[:, 1:], first[:, :-1]), (first[1:], first[:-1])):
         assert abs(np.corrcoef(left.ravel(), right.ravel())[0, 1]) < 5 / np.sqrt(first.size)
     assert observed["draw/all"].all() and not observed["draw/none"].any()
+
+
+def test_maps_are_held_only_where_a_gradient_needs_them(observed: Arrays) -> None:
+    frozen, again, trained = observed["held"]
+    assert frozen == again == 2 and trained > 5
