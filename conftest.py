@@ -54,16 +54,18 @@ def in_process(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[[str, Sequence[object]], subprocess.CompletedProcess[str]]:
     """Run a program of detr_pt in this process: for what it refuses, which would be over before PyTorch is imported."""
+    import torch
 
     def run(module: str, words: Sequence[object]) -> subprocess.CompletedProcess[str]:
         program = import_module(module)
         # It would go on for the other tests.
         monkeypatch.setattr(program, "keep_freed_memory", lambda: None, raising=False)
         arguments = [str(word) for word in words]
-        try:
-            code = program.main(arguments)
-        except SystemExit as end:
-            code = end.code
+        with torch.random.fork_rng(devices=[]):
+            try:
+                code = program.main(arguments)
+            except SystemExit as end:
+                code = end.code
         return subprocess.CompletedProcess(arguments, code, *capsys.readouterr())
 
     return run

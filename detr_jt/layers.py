@@ -251,13 +251,14 @@ class FrozenBatchNorm2d(nn.Module):
         kept = not jt.flags.use_cuda and all(buffer.is_stop_grad() for buffer in buffers)
         # By what they hold, since they can be written to in place; of a GPU it would have to be waited for.
         made_of = (self.eps, *(buffer.data.tobytes() for buffer in buffers)) if kept else ()
-        if not kept or self._folded[:1] != (made_of,):
-            scale = self.weight / (self.running_var + constant(self.eps, x)).sqrt()
-            shift = self.bias - self.running_mean * scale
-            folded = scale.reshape(1, -1, 1, 1), shift.reshape(1, -1, 1, 1)
-            # Of what could take a gradient and is kept, Jittor would keep all maps that were multiplied by it too.
-            self._folded = (made_of, *(one.stop_grad() if kept else one for one in folded))
-        return self._folded[1:]
+        if kept and self._folded[:1] == (made_of,):
+            return self._folded[1:]
+        scale = self.weight / (self.running_var + constant(self.eps, x)).sqrt()
+        shift = self.bias - self.running_mean * scale
+        folded = scale.reshape(1, -1, 1, 1), shift.reshape(1, -1, 1, 1)
+        # Of what could take a gradient and is kept, Jittor would keep all maps that were multiplied by it too.
+        self._folded = (made_of, *(one.stop_grad() for one in folded)) if kept else ()
+        return folded
 
 
 class MLP(nn.Module):

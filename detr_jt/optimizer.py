@@ -241,6 +241,7 @@ def drop_gradients(optimizer: AdamW) -> None:
     """Forget all gradients, so that the next forward pass has their memory."""
     for group in optimizer.param_groups:
         group.pop("grads", None)
+    optimizer._grad_map = {}  # of opt_grad, which would go on to return those of this step
 
 
 def set_gradients(optimizer: AdamW, values: Mapping[str, Any]) -> None:

@@ -68,11 +68,6 @@ class JittorOptim:
             if name
         }
 
-    def drop_gradients(self, optimizer: Any) -> None:
-        """Forget all gradients, so that the next forward pass has their memory."""
-        for group in optimizer.param_groups:
-            group.pop("grads", None)
-
     def set_gradients(self, optimizer: Any, values: Mapping[str, Array]) -> None:
         """Put arrays in the place of all gradients."""
         # What ``backward`` would have noted; without it clipping does nothing.

@@ -54,10 +54,6 @@ class TorchOptim:
         """Return the gradient of each parameter that has one."""
         return {name: p.grad for name, p in self._trained().items() if p.grad is not None}
 
-    def drop_gradients(self, optimizer: torch.optim.Optimizer) -> None:
-        """Forget all gradients, so that the next forward pass has their memory."""
-        optimizer.zero_grad(set_to_none=True)
-
     def set_gradients(self, optimizer: torch.optim.Optimizer, values: Mapping[str, Array]) -> None:
         """Put arrays in the place of all gradients."""
         for name, p in self._trained().items():

@@ -110,7 +110,6 @@ class Training(ABC):
                 emit(entry)
             self.clip(prefix, emit)
         self.optimizer.step()
-        self.optim.drop_gradients(self.optimizer)
         if order["drop"]:
             self.schedule.step()
         emit(Entry(f"{prefix}lr", "schedule", "", np.array(self.rates(self.optimizer))))

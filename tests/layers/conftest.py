@@ -15,14 +15,10 @@ from parity.layers import LayersJob, LayersSession
 class Lab:
     """Runs the layers rung; a checkpoint is written once for each set of options."""
 
-    def __init__(self, workers: Callable[[], LayersSession], folder: Path) -> None:
-        self.workers = workers
+    def __init__(self, session: LayersSession, folder: Path, checkpoints: dict[str, Path]) -> None:
+        self.session = session
         self.folder = folder
-        self.checkpoints: dict[str, Path] = {}
-
-    @property
-    def session(self) -> LayersSession:
-        return self.workers()
+        self.checkpoints = checkpoints
 
     def job(self, size: int = 96, mutant: str = "", **options: Any) -> LayersJob:
         args = default_args(**options)
@@ -33,5 +29,11 @@ class Lab:
 
 
 @pytest.fixture(scope="session")
-def lab(detector_workers: Callable[[], LayersSession], tmp_path_factory: pytest.TempPathFactory) -> Lab:
-    return Lab(detector_workers, tmp_path_factory.mktemp("checkpoints"))
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Path]]:
+    return tmp_path_factory.mktemp("checkpoints"), {}
+
+
+@pytest.fixture
+def lab(detector_workers: Callable[[], LayersSession], checkpoints: tuple[Path, dict[str, Path]]) -> Lab:
+    # Asked for once in a test, so that one in which they die does not go on with others.
+    return Lab(detector_workers(), *checkpoints)

@@ -20,7 +20,14 @@ from parity.mutants.kills import Ground
 from parity.mutants.segmentation import MASKED
 
 # Run every time; all of them take minutes.
-ALWAYS = ("auxiliary-weight", "matched-by-product", "cross-entropy-gradient", "bias-frozen", "focal-alpha")
+ALWAYS = (
+    "auxiliary-weight",
+    "matched-by-product",
+    "cross-entropy-gradient",
+    "bias-frozen",
+    "focal-alpha",
+    "gradients-not-cleared",
+)
 
 
 @pytest.fixture(scope="module")
