@@ -18,6 +18,13 @@ VARIANTS = ("amsgrad", "maximize")
 _SCHEDULE = ("step_size", "gamma", "base_lrs", "last_epoch", "_step_count", "_last_lr")
 
 
+def plain(value: Any) -> Any:
+    """Turn a number, NumPy's or a framework's, or a list of such, into Python's own; leave anything else."""
+    if isinstance(value, (list, tuple)):
+        return type(value)(plain(one) for one in value)
+    return value.item() if hasattr(value, "item") else value
+
+
 def check_hyperparameters(**values: float) -> None:
     """Check learning rates and the like, given by the names of their options.
 

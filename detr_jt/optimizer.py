@@ -16,6 +16,7 @@ from detr_common.optimizer_state import (
     check_hyperparameters,
     check_optimizer_state,
     check_schedule_state,
+    plain,
 )
 from detr_jt import kernels
 from detr_jt.layers import constant
@@ -146,8 +147,7 @@ class StepLR:
         self.base_lrs = [group["initial_lr"] for group in optimizer.param_groups]
         self.last_epoch = 0
         self._step_count = 1
-        self._is_initial = False
-        self._get_lr_called_within_step = False
+        self._is_initial = self._get_lr_called_within_step = False
         self._last_lr = [group["lr"] for group in optimizer.param_groups]
 
     def state_dict(self) -> dict[str, Any]:
@@ -205,13 +205,6 @@ def update(p: Var, gradient: Var, state: dict[str, Any], group: Mapping[str, Any
     state["exp_avg"].update(mean)
     state["exp_avg_sq"].update(square)
     p.update(kept - mean * step_size / denominator)
-
-
-def plain(value: Any) -> Any:
-    """Turn a number of any kind, or a list of such, into Python's own; leave anything else."""
-    if isinstance(value, (list, tuple)):
-        return type(value)(plain(one) for one in value)
-    return value.item() if isinstance(value, (Var, np.ndarray, np.generic)) else value
 
 
 def named_parameters(optimizer: AdamW) -> dict[str, Var]:

@@ -5,7 +5,6 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -15,6 +14,7 @@ from detr_common.optimizer_state import (
     check_hyperparameters,
     check_optimizer_state,
     check_schedule_state,
+    plain,
 )
 
 
@@ -89,13 +89,6 @@ class StepLR(torch.optim.lr_scheduler.StepLR):
         """
         check_schedule_state(state_dict, len(self.base_lrs))
         super().load_state_dict({key: plain(value) for key, value in state_dict.items()})
-
-
-def plain(value: Any) -> Any:
-    """Turn a number of any kind, or a list of such, into Python's own; leave anything else."""
-    if isinstance(value, (list, tuple)):
-        return type(value)(plain(one) for one in value)
-    return value.item() if isinstance(value, (Tensor, np.ndarray, np.generic)) else value
 
 
 def named_parameters(optimizer: AdamW) -> dict[str, Tensor]:

@@ -291,8 +291,7 @@ def test_names_that_do_not_fit_are_listed_and_the_session_goes_on(lab: Any, tmp_
     job = lab.job(size=64, **SMALL)
     state = dict(weight_convert.read_state_dict(job.weights))
     del state["class_embed.bias"]
-    state["query_embed.weight"] = state["query_embed.weight"][:3]
-    state["extra.weight"] = np.ones(2, np.float32)
+    state |= {"query_embed.weight": state["query_embed.weight"][:3], "extra.weight": np.ones(2, np.float32)}
     weight_convert.write({"model": state}, tmp_path / "odd.pkl")
     with pytest.raises(InputError) as refusal:
         lab.session.compare(LayersJob(job.args, tmp_path / "odd.pkl", job.images))
