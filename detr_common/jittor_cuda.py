@@ -9,7 +9,9 @@ from __future__ import annotations
 import glob
 import os
 import platform
+import re
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,6 +72,9 @@ def fault_of(nvcc: str) -> str | None:
         return f"the CUDA runtime {runtime} cannot be loaded ({error.strerror})"
     if damage:
         return f"the CUDA runtime {runtime} {damage}"
+    release = _release(binaries.parent)
+    if release >= 13:
+        return f"CUDA {release}: Jittor's own CUDA sources compile with CUDA 11 and 12; name such an nvcc in nvcc_path"
     target = binaries.parent / "targets" / f"{triple}-linux"
     places = [binaries, libraries, target / "lib", Path(f"/usr/lib/{triple}-linux-gnu"), Path("/usr/lib")]
     headers = [binaries.parent / "include", target / "include", Path("/usr/include")]
@@ -81,6 +86,16 @@ def fault_of(nvcc: str) -> str | None:
         if not any(glob.glob(f"{glob.escape(str(place))}/lib{name}.so*") for place in places):
             return f"lib{name}.so is in none of {', '.join(map(str, places))}"
     return None
+
+
+def _release(toolkit: Path) -> int:
+    """Return the major version of a toolkit by its headers, 0 where they do not tell."""
+    for folder in ("include", f"targets/{platform.machine()}-linux/include"):
+        with suppress(OSError, UnicodeDecodeError):
+            found = re.search(r"#define CUDART_VERSION\s+(\d+)", (toolkit / folder / "cuda_runtime_api.h").read_text())
+            if found:
+                return int(found[1]) // 1000
+    return 0
 
 
 def plan(root: Path) -> Cuda:

@@ -97,11 +97,14 @@ def build_model(args: argparse.Namespace) -> tuple[DETR | DETRsegm, SetCriterion
         The model; the criterion, in the same dtype; the postprocessors by kind of result.
 
     Raises:
-        InputError: ``args.device`` is "cuda" and the framework can use no GPU.
+        InputError: ``args.device`` is "cuda" and the framework can use no GPU, or is asked for float64 there.
         ValueError: options that do not go together.
     """
     if args.device == "cuda" and not jt.get_device_count():
         raise InputError("--device cuda: Jittor can use no GPU here; python -m parity doctor may tell why")
+    if args.device == "cuda" and args.dtype == "float64":
+        # PyTorch can. Jittor's first convolution would end the process.
+        raise InputError("--dtype float64: Jittor convolves none on a GPU; give --device cpu")
     jt.flags.use_cuda = int(args.device == "cuda")
     model = DETR(
         build_backbone(args),

@@ -63,7 +63,8 @@ class LayersJob:
     def build(self, run: Run, worker: Worker) -> None:
         """Ask a worker for the model of one run."""
         framework, arithmetic = run
-        args = argparse.Namespace(**{**vars(self.args), "dtype": arithmetic.split("-")[0]})
+        device = rungs.device_of(arithmetic, self.args.device)
+        args = argparse.Namespace(**{**vars(self.args), "dtype": arithmetic.split("-")[0], "device": device})
         weights = self.port_weights if framework == PORT and self.port_weights else self.weights
         worker.build(args, weights, self.mutant if framework == PORT else "", twin=TWIN_SEEDS.get(arithmetic, 0))
 

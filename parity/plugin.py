@@ -45,7 +45,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption("--parity-seeds", type=int, default=1, metavar="N", help="compare with N seeds (default 1)")
     # Other plugins have an option of this name; the long one is there in any case.
-    device = {"choices": ("cpu", "cuda"), "default": "cpu", "help": "where both models run"}
+    device = {
+        "choices": ("cpu", "cuda"),
+        "default": "cpu",
+        "help": "of the float32 runs; float64 stays on the CPU",
+    }
     try:
         group.addoption("--parity-device", "--device", dest="parity_device", **device)
     except ValueError:

@@ -20,6 +20,23 @@ class WorkerError(RuntimeError):
     """A worker died, or the model under test raised; the message holds what it last said."""
 
 
+def environment(threads: int | None) -> dict[str, str]:
+    """Return the variables of a worker: those of this process, and others where it has none of that name.
+
+    Args:
+        threads: that it computes with; as many as there are processors if not given.
+    """
+    return {
+        # Workers outnumber cores, so a thread that has nothing to do may spin for some microseconds, until the next
+        # operation, but not for the milliseconds of GNU's default, which would be the time of another worker.
+        "GOMP_SPINCOUNT": "10000",
+        # Rounding to TF32 would hide what is compared on a GPU, in whichever framework.
+        "NVIDIA_TF32_OVERRIDE": "0",
+        **os.environ,
+        **({"OMP_NUM_THREADS": str(threads)} if threads else {}),
+    }
+
+
 class Process:
     """The asking side; use as a context manager, with whose block the process ends.
 
@@ -41,9 +58,7 @@ class Process:
             stdout=self._log,
             stderr=self._log,
             pass_fds=(request_read, answer_write),
-            # Workers outnumber cores, so a thread that has nothing to do may spin for some microseconds, until the next
-            # operation, but not for the milliseconds of GNU's default, which would be the time of another worker.
-            env={"GOMP_SPINCOUNT": "10000", **os.environ, **({"OMP_NUM_THREADS": str(threads)} if threads else {})},
+            env=environment(threads),
             start_new_session=True,
         )
         os.close(request_read)

@@ -27,6 +27,19 @@ RUNS_OF = {
 }
 
 
+def device_of(arithmetic: str, device: str) -> str:
+    """Return where a run computes: float64 on the CPU always, float32 where it was asked for.
+
+    On CUDA Jittor 1.3.11 multiplies no float64 matrices (it asks cuBLAS for float32 sums) and its process ends at the
+    first float64 convolution (it has no name of that dtype for cuDNN). The truth needs no GPU.
+
+    Args:
+        arithmetic: of the run, as in `Run`.
+        device: "cpu" or "cuda".
+    """
+    return "cpu" if arithmetic == "float64" else device
+
+
 def foremost(framework: str, runs: Iterable[Run]) -> Run:
     """Return the run that speaks for a framework: that in float64 where there is one."""
     there = set(runs)

@@ -41,8 +41,8 @@ INDEXING = Theme(
         Gotcha(
             "index-pairs-cuda",
             "Pairs on a GPU",
-            "Jittor builds the GPU kernel of an index from the same template, so it should be pairwise there too; but "
-            "an assignment through an index that names one cell twice is then a race.",
+            "It is pairwise there too, read and written, as seen on an H200; an assignment through an index that names "
+            "one cell twice is a race.",
             not_run="needs a GPU",
         ),
         Gotcha(

@@ -134,7 +134,24 @@ PROCESS = Theme(
         Gotcha(
             "tf32",
             "TF32 on a GPU",
-            "PyTorch allows it in convolutions by default, Jittor does not; switch it off in PyTorch before comparing.",
+            "PyTorch allows it in convolutions by default, Jittor does not (its error on an H200 was 4e-7 of the "
+            "result); switch it off in PyTorch before comparing.",
+            not_run="needs a GPU",
+        ),
+        Gotcha(
+            "float64-cuda",
+            "No float64 convolution or matrix product on a GPU",
+            "Jittor asks cuBLAS for float32 sums, which it refuses for float64 matrices: the product raises. It has no "
+            "name of float64 for cuDNN: the first convolution ends the process with a symbol lookup error. Compute in "
+            "float64 on the CPU.",
+            not_run="needs a GPU",
+        ),
+        Gotcha(
+            "fast-math-cuda",
+            "Kernels on a GPU are built with --use_fast_math",
+            "On an H200 jt.exp was up to 15 units in the last place off, sigmoid as much and jt.sin up to 2.3e-6 for "
+            "arguments below 20; division and the root were within one unit. Unlike on the CPU, x != x is true for "
+            "NaN.",
             not_run="needs a GPU",
         ),
         Gotcha(

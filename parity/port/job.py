@@ -114,7 +114,7 @@ class PortJob:
             # Of a schedule of the user's it is not known when it drops, so many epochs are looked at.
             lr_drop=self.drop_every or 100,
             seed=self.seed,
-            device=self.device,
+            device=rungs.device_of(arithmetic, self.device),
             dtype=arithmetic.split("-")[0],
             stamps=_stamps(side),
         )

@@ -70,6 +70,6 @@ def test_one_session_serves_one_job_after_another(lab: Any) -> None:
 
 @pytest.mark.gpu
 def test_every_module_agrees_on_cuda(lab: Any) -> None:
-    """On CUDA the port is judged by the same bounds; this has not been run by the authors, who had no GPU."""
+    """On CUDA the port is judged by the same bounds; docs/gpu.md has the one run there was, which failed."""
     verdict = lab.session.compare(lab.job(size=160, device="cuda"))
     assert verdict, verdict.first_divergence

@@ -47,6 +47,14 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     return choose
 
 
+@pytest.mark.parametrize(("version", "used"), [(12090, True), (13000, False)])
+def test_toolkit_that_jittor_does_not_compile_with_is_named(machine, nvcc: Path, version: int, used: bool) -> None:
+    (nvcc.parent.parent / "include/cuda_runtime_api.h").write_text(f"#define CUDART_VERSION  {version}\n")
+    decision = plan(machine(nvcc))
+    assert decision.used is used
+    assert used or "CUDA 13: Jittor's own CUDA sources compile with CUDA 11 and 12" in decision.reason
+
+
 def test_whole_toolkit_and_a_gpu_are_used_as_jittor_finds_them(machine, nvcc: Path) -> None:
     decision = plan(machine(nvcc))
     assert decision.used and decision.nvcc is None and str(nvcc) in decision.reason

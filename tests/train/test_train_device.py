@@ -25,13 +25,24 @@ for there in ("cpu", "cuda"):
     for words in ([], ["--device", "cpu"]):
         assert train.main(words) == predict.main(["a.jpg", "--resume", "a.pth", *words]) == 0
 """
+FLOAT64 = """
+import jittor
+from detr_common.errors import InputError
+from detr_common.options import default_args
+jittor.get_device_count = lambda: 1
+try:
+    importlib.import_module(package).build_model(default_args(device="cuda", dtype="float64"))
+except InputError as error:
+    print("refused", error)
+assert not jittor.flags.use_cuda
+"""
 
 
 @pytest.mark.parametrize("package", ["detr_pt", "detr_jt"])
 def test_a_gpu_is_taken_where_there_is_one(package: str) -> None:
     gpu = Path("/dev/nvidia0").exists()
     process = subprocess.run(
-        [sys.executable, "-c", CODE.format(package=package, gpu=gpu)],
+        [sys.executable, "-c", CODE.format(package=package, gpu=gpu) + (FLOAT64 if package == "detr_jt" else "")],
         cwd=ROOT,
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -39,4 +50,6 @@ def test_a_gpu_is_taken_where_there_is_one(package: str) -> None:
     )
     assert process.returncode == 0, process.stderr[-4000:]
     taken = [line.split()[1] for line in process.stdout.splitlines() if line.startswith("took")]
+    refused = "refused --dtype float64: Jittor convolves none on a GPU; give --device cpu"
+    assert (refused in process.stdout) == (package == "detr_jt")
     assert taken == ["cpu"] * 4 + ["cuda"] * 2 + ["cpu"] * 2
