@@ -6,7 +6,7 @@
 BIN := .venv/bin
 ARGS ?=
 # Files of tests that are run at a time, each on one processor.
-JOBS ?= 2
+JOBS ?= 3
 
 help:
 	@echo 'make parity      set up everything, convert a DETR-R50 checkpoint and compare both detectors on a photograph'

@@ -1,5 +1,6 @@
 """What every test sees."""
 
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
@@ -8,6 +9,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 from parity.layers import LayersSession
 
@@ -19,6 +21,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("gpu"):
             item.add_marker(pytest.mark.skip(reason="no NVIDIA driver on this machine, which both frameworks need"))
+
+
+# Files of tests that ask the same workers, which should be started once.
+TOGETHER = re.compile(
+    r"tests/(layers/test_(command_line|models_agree|mutants)|training/test_training_(masks|mutants|one_by_one|rungs))\.py"
+)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadFileScheduling:
+    """Give a process of tests one file after another, and those files that ask the same workers as if they were one."""
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return "detector" if TOGETHER.fullmatch(file) else file
+
+    return Scheduling(config, log)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

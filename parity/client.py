@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,48 @@ import numpy.typing as npt
 
 from detr_common.errors import InputError
 from parity.capture import RecentArrays
-from parity.process import Process, WorkerError
+from parity.nursery import Nursery, forks
+from parity.process import Process, WorkerError, environment
+from parity.rungs import Run
 from parity.trace import Entry
 from parity.wire import Array
 
 # What an answer ends with.
 _LAST = ("built", "done", "failed", "refused")
+
+
+def _command(framework: str, python: str, adapter: str) -> list[str]:
+    return [python, "-m", "parity.worker", framework, "--adapter", adapter]
+
+
+class Starting:
+    """Starts workers, those of PyTorch from one process that has imported it; use as a context manager.
+
+    Args:
+        adapter: see ``Worker``.
+        pythons: interpreters by framework, where they are not this one.
+    """
+
+    def __init__(self, adapter: str = "detr", pythons: Mapping[str, str] | None = None) -> None:
+        self._adapter = adapter
+        self._pythons = pythons or {}
+        self._stack = ExitStack()
+        self._nurseries: dict[str, Nursery] = {}
+
+    def __enter__(self) -> Starting:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def __call__(self, run: Run) -> Worker:
+        """Start the worker of a run."""
+        framework = run[0]
+        python = self._pythons.get(framework, sys.executable)
+        if forks(framework) and framework not in self._nurseries:
+            nursery = Nursery(_command(framework, python, self._adapter), environment(None))
+            self._nurseries[framework] = self._stack.enter_context(nursery)
+        return Worker(framework, python=python, adapter=self._adapter, nursery=self._nurseries.get(framework))
 
 
 class Worker(Process):
@@ -31,6 +68,7 @@ class Worker(Process):
         python: the interpreter, if the framework lives in another environment.
         threads: that it computes with; as many as there are processors if not given.
         adapter: "detr", or "port" for models that are built by functions of the user's (``parity.port``).
+        nursery: which it is forked from, one of the same framework, interpreter and adapter.
     """
 
     # Bytes that may wait to be compared, while the worker goes on.
@@ -40,7 +78,12 @@ class Worker(Process):
     owed = 0
 
     def __init__(
-        self, framework: str, python: str = sys.executable, threads: int | None = None, adapter: str = "detr"
+        self,
+        framework: str,
+        python: str = sys.executable,
+        threads: int | None = None,
+        adapter: str = "detr",
+        nursery: Nursery | None = None,
     ) -> None:
         self.framework = framework
         self.modules: list[str] = []
@@ -51,7 +94,7 @@ class Worker(Process):
         self.results: dict[str, Array] = {}
         self.seconds = 0.0
         self.failure = ""
-        super().__init__(framework, [python, "-m", "parity.worker", framework, "--adapter", adapter], threads)
+        super().__init__(framework, _command(framework, python, adapter), threads, nursery)
         self._ready = self._pending = self._spent = False
         self._built: tuple[dict[str, Any], int] | None = None
 

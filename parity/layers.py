@@ -19,7 +19,7 @@ from detr_common.errors import InputError
 from parity import rungs
 from parity.batch import is_large
 from parity.capture import RECENT
-from parity.client import Worker
+from parity.client import Starting, Worker
 from parity.judge import Judge
 from parity.policy import Calibrated32, Exact64
 from parity.process import WorkerError
@@ -155,14 +155,16 @@ class LayersSession:
 
     def __init__(
         self,
-        start: Callable[[Run], Worker] = lambda run: Worker(run[0]),
+        start: Callable[[Run], Worker] | None = None,
         runs: Sequence[Run] = RUNS,
         sparing: bool = False,
     ) -> None:
         self._stack = ExitStack()
-        self.start = start
+        self.start = start or Starting()
+        if isinstance(self.start, Starting):
+            self._stack.enter_context(self.start)
         self.sparing = sparing
-        self.workers = {run: self._stack.enter_context(start(run)) for run in runs}
+        self.workers = {run: self._stack.enter_context(self.start(run)) for run in runs}
 
     def __enter__(self) -> LayersSession:
         return self

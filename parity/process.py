@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, TypeVar
 
+from parity.nursery import Fork, Nursery
 from parity.wire import Array, Disconnected, receive, send
 
 _Process = TypeVar("_Process", bound="Process")
@@ -44,23 +45,30 @@ class Process:
         label: by which messages name it.
         command: to which ``--requests`` and ``--answers`` are added, the ends of the pipes.
         threads: that it computes with; as many as there are processors if not given.
+        nursery: which it is forked from, instead of being started.
     """
 
-    def __init__(self, label: str, command: Sequence[str], threads: int | None = None) -> None:
+    def __init__(
+        self, label: str, command: Sequence[str], threads: int | None = None, nursery: Nursery | None = None
+    ) -> None:
         self.label = label
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         request_read, request_write = os.pipe()
         answer_read, answer_write = os.pipe()
         _widen(answer_read)
-        self._process = subprocess.Popen(
-            [*command, "--requests", str(request_read), "--answers", str(answer_write)],
-            stdin=subprocess.DEVNULL,
-            stdout=self._log,
-            stderr=self._log,
-            pass_fds=(request_read, answer_write),
-            env=environment(threads),
-            start_new_session=True,
-        )
+        self._process: subprocess.Popen[bytes] | Fork
+        if nursery is not None:
+            self._process = nursery.fork(request_read, answer_write, self._log.fileno())
+        else:
+            self._process = subprocess.Popen(
+                [*command, "--requests", str(request_read), "--answers", str(answer_write)],
+                stdin=subprocess.DEVNULL,
+                stdout=self._log,
+                stderr=self._log,
+                pass_fds=(request_read, answer_write),
+                env=environment(threads),
+                start_new_session=True,
+            )
         os.close(request_read)
         os.close(answer_write)
         self._requests = os.fdopen(request_write, "wb", buffering=0)
@@ -98,8 +106,11 @@ class Process:
     def _death(self) -> WorkerError:
         code = self._process.wait()
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
-        self._log.seek(0)
-        said = self._log.read().decode(errors="replace").strip().splitlines()[-30:]
+        log = self._log
+        if isinstance(self._process, Fork) and not self._process.pid:
+            log = self._process.nursery.log
+        log.seek(0)
+        said = log.read().decode(errors="replace").strip().splitlines()[-30:]
         advice = "python -m parity doctor tells what is wrong with the installation"
         if code == -signal.SIGKILL:
             advice = "probably out of memory; try a smaller --size, fewer images or a smaller model"

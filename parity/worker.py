@@ -7,8 +7,10 @@ numbers, and brings a second OpenMP runtime.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
+import socket
 import time
 import traceback
 from pathlib import Path
@@ -23,25 +25,32 @@ from detr_common.memory import give_freed_memory_back
 from parity.frameworks import ADAPTERS, load_adapter
 from parity.frameworks.base import Adapter
 from parity.mutants.data import reading_with
+from parity.nursery import nurse
 from parity.runs.curves import STEPS
 from parity.trace import Entry
 from parity.wire import Array, Disconnected, receive, send
 
 
 def main() -> None:
-    """Serve requests from file descriptor ``--requests`` and answer on ``--answers``."""
+    """Serve requests from file descriptor ``--requests`` and answer on ``--answers``, or fork those that do."""
     parser = argparse.ArgumentParser()
     parser.add_argument("framework")
     parser.add_argument("--adapter", choices=ADAPTERS, default=ADAPTERS[0])
-    parser.add_argument("--requests", type=int, required=True)
-    parser.add_argument("--answers", type=int, required=True)
+    parser.add_argument("--requests", type=int)
+    parser.add_argument("--answers", type=int)
+    parser.add_argument("--nursery", type=int)
     options = parser.parse_args()
-    with (
-        os.fdopen(options.requests, "rb", buffering=0) as requests,
-        os.fdopen(options.answers, "wb", buffering=0) as answers,
-    ):
+    adapter = load_adapter(options.framework, options.adapter)
+    if options.nursery is None:
+        _begin(adapter, options.requests, options.answers)
+    else:
+        nurse(socket.socket(fileno=options.nursery), functools.partial(_begin, adapter))
+
+
+def _begin(adapter: Adapter, requests: int, answers: int) -> None:
+    with os.fdopen(requests, "rb", buffering=0) as reading, os.fdopen(answers, "wb", buffering=0) as writing:
         try:
-            _serve(load_adapter(options.framework, options.adapter), requests, answers)
+            _serve(adapter, reading, writing)
         except (Disconnected, BrokenPipeError):
             return
 

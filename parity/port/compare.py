@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from detr_common.errors import InputError
-from parity.client import Worker
+from parity.client import Starting, Worker
 from parity.frameworks.weights import read_weights
 from parity.ladder import LadderJob, climb
 from parity.layers import LayersSession
@@ -123,15 +122,8 @@ class PortSession(LayersSession):
     def __init__(self, python: Mapping[str, str] | None = None, live: bool = False, dtype: str = "both") -> None:
         if dtype not in RUNS_OF:
             raise InputError(f"dtype: {dtype!r} is none of {', '.join(RUNS_OF)}")
-        pythons = python or {}
         self.dtype = dtype
-
-        def start(run: Run) -> Worker:
-            if live:
-                return LocalWorker(run[0])
-            return Worker(run[0], python=pythons.get(run[0], sys.executable), adapter="port")
-
-        super().__init__(start, RUNS_OF[dtype])
+        super().__init__((lambda run: LocalWorker(run[0])) if live else Starting("port", python), RUNS_OF[dtype])
 
 
 def match_weights(job: PortJob, workers: Mapping[Run, Worker], folder: Path) -> WeightsVerdict:

@@ -19,7 +19,7 @@ from PIL import Image
 
 import fixtures
 import parity.cli
-import parity.layers
+import parity.client
 import weight_convert
 from detr_common import jittor_cuda
 from detr_common.errors import InputError
@@ -86,7 +86,7 @@ def test_json_is_one_object_and_a_planted_fault_is_exit_code_1(
 @pytest.fixture
 def no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is refused must be refused before a worker is started."""
-    monkeypatch.setattr(parity.layers, "Worker", lambda *_: pytest.fail("a worker was started"))
+    monkeypatch.setattr(parity.client, "Worker", lambda *_, **__: pytest.fail("a worker was started"))
 
 
 def test_numbers_that_are_not_finite_are_words_in_json(
@@ -191,7 +191,7 @@ def test_a_worker_that_dies_is_exit_code_3(monkeypatch: pytest.MonkeyPatch, caps
             self._process.wait()
             super().build(*args, **options)
 
-    monkeypatch.setattr(parity.layers, "Worker", Killed)
+    monkeypatch.setattr(parity.client, "Worker", Killed)
     assert call(monkeypatch, "layers", *OPTIONS, "--size", "64") == 3
     message = capsys.readouterr().err
     assert "probably out of memory" in message and "Traceback" not in message
