@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -45,8 +46,8 @@ def test_all_sides_in_turns() -> None:
         (["--rouns", "3"], "no such option: --rouns; did you mean --rounds"),
     ],
 )
-def test_wrong_use_is_one_line(arguments: list[str], told: str) -> None:
-    run = bench(*arguments)
+def test_wrong_use_is_one_line(bench_here: Any, arguments: list[str], told: str) -> None:
+    run = bench_here("--sizes", "64x96", "--rounds", "3", *OPTIONS, *arguments)
     assert run.returncode == 2 and told in run.stderr, run.stderr
     assert "Traceback" not in run.stderr
 

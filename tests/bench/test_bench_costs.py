@@ -2,9 +2,8 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,9 +22,7 @@ SMALL = {"backbone": "resnet18", "enc_layers": 1, "dec_layers": 1, "hidden_dim":
 OPTIONS = [word for name, value in SMALL.items() for word in (f"--{name}", str(value))]
 
 
-def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "parity", "bench", "--sizes", "64", "--rounds", "1", *OPTIONS, *arguments]
-    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=900)
+FEW = ["--sizes", "64", "--rounds", "1", *OPTIONS]
 
 
 def job(**changes: object) -> Job:
@@ -55,14 +52,14 @@ def test_names() -> None:
         (["--also", "loading,suite", "--coco_path", "tests"], "tests/annotations"),
     ],
 )
-def test_wrong_use_is_one_line(arguments: list[str], told: str) -> None:
-    run = bench(*arguments)
+def test_wrong_use_is_one_line(bench_here: Any, arguments: list[str], told: str) -> None:
+    run = bench_here(*FEW, *arguments)
     assert run.returncode == 2 and told in run.stderr, run.stderr
     assert "Traceback" not in run.stderr
 
 
-def test_costs_alone_as_json() -> None:
-    run = bench("--sides", "none", "--also", "capture,converter", "--json")
+def test_costs_alone_as_json(bench_here: Any) -> None:
+    run = bench_here(*FEW, "--sides", "none", "--also", "capture,converter", "--json")
     assert run.returncode == 0, run.stderr
     report = json.loads(run.stdout)
     assert report["cases"] == [] and list(report["costs"]) == ["capture", "converter"]
@@ -90,9 +87,9 @@ def test_loading_of_the_photographs_of_the_project(monkeypatch: pytest.MonkeyPat
     assert all(figure.value > 0 for figure in cost.figures.values())
 
 
-def test_costs_after_the_steps(tmp_path: Path) -> None:
+def test_costs_after_the_steps(bench_here: Any, tmp_path: Path) -> None:
     write_coco(tmp_path, Drawn(train=6, val=1))
-    run = bench("--sides", "detr_pt", "--also", "loading", "--coco_path", str(tmp_path))
+    run = bench_here(*FEW, "--sides", "detr_pt", "--also", "loading", "--coco_path", str(tmp_path))
     assert run.returncode == 0, run.stderr
     steps, costs = run.stdout.split("loading: ")
     assert "step of training" in steps

@@ -234,8 +234,8 @@ def test_a_drawing_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: 
         (["--ovr", "batch"], "no such option: --ovr; did you mean --over"),
     ],
 )
-def test_wrong_use_is_one_line(arguments: list[str], told: str) -> None:
-    run = bench(*arguments)
+def test_wrong_use_is_one_line(bench_here: Any, arguments: list[str], told: str) -> None:
+    run = bench_here("--sizes", "64", "--rounds", "1", *OPTIONS, *arguments)
     assert run.returncode == 2 and told in run.stderr, run.stderr
     assert "Traceback" not in run.stderr and not run.stdout
 
