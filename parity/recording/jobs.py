@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from detr_common.errors import InputError
-from parity.client import Worker
+from parity.client import Starting
 from parity.frameworks.base import Batch
 from parity.frameworks.weights import read_weights
 from parity.layers import LayersJob
@@ -18,14 +18,9 @@ from parity.port.compare import exported, matched, unused_of
 from parity.port.port import Port
 from parity.recording.layout import WEIGHTS, Recording
 from parity.recording.record import RECORDED, RecordJob, record
-from parity.rungs import PORT, REFERENCE, Run
+from parity.rungs import PORT, REFERENCE
 from parity.steps import mirrored
 from parity.training import Progress, silent
-
-
-def start_port(run: Run) -> Worker:
-    """Start a worker for models that are built by functions of the user's."""
-    return Worker(run[0], adapter="port")
 
 
 def record_port(
@@ -61,7 +56,8 @@ def record_port(
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         weights = scratch / WEIGHTS if follow is None else follow / WEIGHTS
         run = (framework, "float32")
-        with start_port(run) as worker:
+        start = stack.enter_context(Starting("port"))
+        with start(run) as worker:
             own = exported(replace(job, weights=None), run, worker, scratch / (WEIGHTS if follow is None else "own"))
             unused = unused_of(job, worker)
         if follow is not None:
@@ -79,7 +75,7 @@ def record_port(
             rules=job.renames,
             operations=operations,
         )
-        return record(recorded, framework, out, start_port, progress, follow)
+        return record(recorded, framework, out, start, progress, follow)
 
 
 def record_detector(
@@ -125,7 +121,8 @@ def record_detector(
         rates=[("", args.lr), ("backbone", args.lr_backbone)],
         operations=operations,
     )
-    return record(recorded, framework, out, lambda run: Worker(run[0]), progress, follow)
+    with Starting() as start:
+        return record(recorded, framework, out, start, progress, follow)
 
 
 def check_follow(framework: str, follow: Path | None) -> None:
