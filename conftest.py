@@ -9,7 +9,6 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
-from xdist.scheduler import LoadFileScheduling
 
 from parity.layers import LayersSession
 
@@ -29,8 +28,13 @@ TOGETHER = re.compile(
 )
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadFileScheduling:
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
     """Give a process of tests one file after another, and those files that ask the same workers as if they were one."""
+    from xdist.scheduler import LoadFileScheduling
+
+    if config.getoption("dist") != "loadfile":
+        return None
 
     class Scheduling(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:

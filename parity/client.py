@@ -52,10 +52,12 @@ class Starting:
         """Start the worker of a run."""
         framework = run[0]
         python = self._pythons.get(framework, sys.executable)
-        if forks(framework) and framework not in self._nurseries:
+        nursery = self._nurseries.get(framework)
+        # One that has died would fail every worker to come.
+        if forks(framework) and (nursery is None or not nursery.lives):
             nursery = Nursery(_command(framework, python, self._adapter), environment(None))
             self._nurseries[framework] = self._stack.enter_context(nursery)
-        return Worker(framework, python=python, adapter=self._adapter, nursery=self._nurseries.get(framework))
+        return Worker(framework, python=python, adapter=self._adapter, nursery=nursery)
 
 
 class Worker(Process):

@@ -159,12 +159,13 @@ class LayersSession:
         runs: Sequence[Run] = RUNS,
         sparing: bool = False,
     ) -> None:
-        self._stack = ExitStack()
         self.start = start or Starting()
-        if isinstance(self.start, Starting):
-            self._stack.enter_context(self.start)
         self.sparing = sparing
-        self.workers = {run: self._stack.enter_context(self.start(run)) for run in runs}
+        with ExitStack() as stack:
+            if isinstance(self.start, Starting):
+                stack.enter_context(self.start)
+            self.workers = {run: stack.enter_context(self.start(run)) for run in runs}
+            self._stack = stack.pop_all()
 
     def __enter__(self) -> LayersSession:
         return self

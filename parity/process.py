@@ -81,8 +81,13 @@ class Process:
         try:
             self._process.wait(timeout=10)
         except subprocess.TimeoutExpired:
-            os.killpg(self._process.pid, signal.SIGKILL)
+            if isinstance(self._process, Fork):
+                self._process.kill()
+            else:
+                os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
+        if isinstance(self._process, Fork):
+            self._process.close()
         self._log.close()
 
     def __enter__(self: _Process) -> _Process:
@@ -106,11 +111,12 @@ class Process:
     def _death(self) -> WorkerError:
         code = self._process.wait()
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
-        log = self._log
-        if isinstance(self._process, Fork) and not self._process.pid:
-            log = self._process.nursery.log
-        log.seek(0)
-        said = log.read().decode(errors="replace").strip().splitlines()[-30:]
+        self._log.seek(0)
+        log = self._log.read()
+        if not log and isinstance(self._process, Fork) and not self._process.told:
+            self._process.nursery.log.seek(0)
+            log = self._process.nursery.log.read()
+        said = log.decode(errors="replace").strip().splitlines()[-30:]
         advice = "python -m parity doctor tells what is wrong with the installation"
         if code == -signal.SIGKILL:
             advice = "probably out of memory; try a smaller --size, fewer images or a smaller model"

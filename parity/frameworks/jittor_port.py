@@ -99,8 +99,12 @@ class JittorPort(PortAdapter):
 
     @contextmanager
     def arithmetic(self) -> Iterator[None]:
-        """Compute in the dtype of the run."""
-        with jt.flag_scope(auto_convert_64_to_32=0), float64_numbers(self.args.dtype == "float64"):
+        """Compute in the dtype and on the device of the run: live modules of several runs share a process."""
+        on_gpu = int(self.args.device == "cuda")
+        with (
+            jt.flag_scope(auto_convert_64_to_32=0, use_cuda=on_gpu),
+            float64_numbers(self.args.dtype == "float64"),
+        ):
             yield
 
     def _load(self, weights: Path) -> None:

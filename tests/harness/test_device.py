@@ -42,6 +42,7 @@ def test_only_float32_goes_to_the_gpu(device: str, expected: set[str], number: i
 
 
 def test_workers_round_nothing_to_tf32_unless_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NVIDIA_TF32_OVERRIDE", raising=False)
     assert environment(None)["NVIDIA_TF32_OVERRIDE"] == "0"
     monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "1")
     assert environment(None)["NVIDIA_TF32_OVERRIDE"] == "1"
