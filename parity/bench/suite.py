@@ -17,8 +17,8 @@ from parity.bench.figures import Cost, Figure, Job, Measurement, Progress
 from parity.process import WorkerError
 
 ROOT = Path(__file__).resolve().parents[2]
-# As `make test` has it: files at a time, each on one processor.
-_FILES = 2
+# As `make test` has it: files at a time.
+_FILES = 3
 _PLUGINS = {"pytest": "pytest", "xdist": "pytest-xdist"}
 # The exit codes of pytest with which tests were run to the end.
 _RAN = (0, 1)
