@@ -61,6 +61,7 @@ EXTRAS = {
 }
 # Files that only one package has.
 FILES = {
+    ("detr_pt", "blocks.py"): "Jittor's convolutions have no layout to stay in",
     ("detr_jt", "kernels.py"): "PyTorch has an operation for each of these kernels",
     ("detr_jt", "softmax.py"): "as above",
     ("detr_jt", "convolution.py"): "oneDNN has no float64, and Jittor's own is a loop",

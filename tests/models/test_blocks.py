@@ -1,0 +1,165 @@
+"""Maps in oneDNN's layout: the same numbers, and only where nobody looks."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from detr_pt import blocks
+from detr_pt.layers import FrozenBatchNorm2d
+from detr_pt.resnet import IN_BLOCKS, ResNet
+
+
+def network(name: str = "resnet18", dilation: bool = False, far: bool = False) -> ResNet:
+    """A network whose norms do something; ``far``: and whose ReLUs are so far from 0 that rounding changes no side."""
+    torch.manual_seed(0)
+    body = ResNet(name, dilation, all_maps=True)
+    for module in body.modules():
+        if isinstance(module, FrozenBatchNorm2d):
+            count = len(module.weight)
+            module.running_mean.copy_(torch.randn(count) / 10)
+            module.running_var.copy_(torch.rand(count) + 0.5)
+            module.weight.copy_((torch.rand(count) + 1) / (10 if far else 2))
+            module.bias.copy_(torch.randn(count).sign() * 6 if far else torch.randn(count) / 3)
+    return body
+
+
+def images(size: int = 64) -> Tensor:
+    return torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(1))
+
+
+def passed(body: ResNet, x: Tensor) -> list[Tensor]:
+    """All maps, and the gradients of all parameters that their squares give."""
+    body.zero_grad()
+    maps = body(x)
+    torch.stack([one.square().sum() for one in maps]).sum().backward()
+    return [one.detach() for one in maps] + [p.grad.clone() for p in body.parameters() if p.grad is not None]
+
+
+@pytest.fixture
+def any_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocks, "LEAST_PIXELS", 0)
+
+
+@pytest.mark.parametrize(("name", "dilation"), [("resnet18", False), ("resnet50", False), ("resnet50", True)])
+@pytest.mark.parametrize(("far", "factor"), [(False, 1.25), (True, 2.0)], ids=["maps", "gradients"])
+def test_what_is_computed_in_blocks_is_as_exact(
+    name: str, dilation: bool, far: bool, factor: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = network(name, dilation, far)
+    usual = passed(body, images())
+    monkeypatch.setattr(blocks, "LEAST_PIXELS", 0)
+    assert blocks.can_be_in_blocks(body, images(), IN_BLOCKS)
+    found = passed(body, images())
+    truth = passed(body.double(), images().double())
+    assert len(usual) == len(found) == len(truth) > 20
+    assert not all(torch.equal(one, other) for one, other in zip(usual, found, strict=True)), "both are the same path"
+    # Near 0 a ReLU may let a value pass in one of them alone, and its gradients then differ by more than rounding.
+    for one, other, exact in list(zip(usual, found, truth, strict=True))[: None if far else 4]:
+        assert other.layout == torch.strided
+        assert other.shape == exact.shape
+        assert exact.norm() > 0
+        assert (other - exact).norm() <= factor * (one - exact).norm() + 2**-24 * exact.norm()
+
+
+@pytest.mark.usefixtures("any_size")
+def test_parameters_that_are_not_trained_get_no_gradient_in_blocks() -> None:
+    body = network()
+    body.layer1.requires_grad_(False)
+    assert blocks.can_be_in_blocks(body, images(), IN_BLOCKS)
+    passed(body, images())
+    trained = {name for name, parameter in body.named_parameters() if parameter.grad is not None}
+    assert trained == {name for name, _ in body.named_parameters() if not name.startswith("layer1")}
+
+
+class Functions(TorchFunctionMode):
+    def __torch_function__(self, function: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return function(*args, **(kwargs or {}))
+
+
+class Dispatch(TorchDispatchMode):
+    def __torch_dispatch__(self, function: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return function(*args, **(kwargs or {}))
+
+
+class Passing(nn.Module):
+    """A class that nothing is known of."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.view(x.shape)
+
+
+@contextmanager
+def hooked(register: Callable[[nn.Module], torch.utils.hooks.RemovableHandle], body: ResNet) -> Iterator[None]:
+    handle = register(body.layer2[0].bn1)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def without_onednn(_: ResNet) -> Iterator[None]:
+    torch.backends.mkldnn.enabled = False
+    yield
+    torch.backends.mkldnn.enabled = True
+
+
+@contextmanager
+def other_class(body: ResNet) -> Iterator[None]:
+    relu, body.layer3[0].relu1 = body.layer3[0].relu1, Passing()
+    yield
+    body.layer3[0].relu1 = relu
+
+
+@contextmanager
+def other_forward(body: ResNet) -> Iterator[None]:
+    body.layer3[0].conv1.forward = lambda x: nn.Conv2d.forward(body.layer3[0].conv1, x).view(-1).view(2, 256, 4, 4)
+    yield
+    del body.layer3[0].conv1.forward
+
+
+LOOKING = {
+    "forward hook": lambda body: hooked(lambda one: one.register_forward_hook(lambda *_: None), body),
+    "hook before": lambda body: hooked(lambda one: one.register_forward_pre_hook(lambda *_: None), body),
+    "backward hook": lambda body: hooked(lambda one: one.register_full_backward_hook(lambda *_: None), body),
+    "hook of all": lambda body: hooked(lambda _: nn.modules.module.register_module_forward_hook(lambda *_: None), body),
+    "functions": lambda _: Functions(),
+    "dispatch": lambda _: Dispatch(),
+    "autocast": lambda _: torch.autocast("cpu"),
+    "without oneDNN": without_onednn,
+    "other class": other_class,
+    "other forward": other_forward,
+}
+
+
+@pytest.mark.usefixtures("any_size")
+@pytest.mark.parametrize("how", LOOKING)
+def test_where_somebody_looks_maps_are_as_usual(how: str) -> None:
+    body = network()
+    assert blocks.can_be_in_blocks(body, images(), IN_BLOCKS)
+    with LOOKING[how](body):
+        assert not blocks.can_be_in_blocks(body, images(), IN_BLOCKS)
+        body(images())
+    assert blocks.can_be_in_blocks(body, images(), IN_BLOCKS)
+
+
+@pytest.mark.usefixtures("any_size")
+def test_a_hook_is_shown_an_array() -> None:
+    body, seen = network(), []
+    body.layer1[0].conv1.register_forward_hook(lambda _module, _inputs, output: seen.append(output.numpy(force=True)))
+    body(images())
+    assert seen[0].shape == (2, 64, 16, 16)
+
+
+def test_float64_and_small_images_are_as_usual() -> None:
+    body = network()
+    large = torch.zeros(1, 3, 256, 256)
+    assert blocks.can_be_in_blocks(body, large, IN_BLOCKS)
+    assert not blocks.can_be_in_blocks(body, large[..., :255], IN_BLOCKS)
+    assert not blocks.can_be_in_blocks(body.double(), large.double(), IN_BLOCKS)
