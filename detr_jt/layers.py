@@ -238,10 +238,10 @@ class FrozenBatchNorm2d(nn.Module):
 
     def execute(self, x: Var) -> Var:
         """Normalise a map of shape [B, C, H, W]."""
-        scale, shift = self.folded(x)
+        scale, shift = self.folded()
         return x * scale + shift
 
-    def folded(self, x: Var) -> tuple[Var, Var]:
+    def folded(self) -> tuple[Var, Var]:
         """Return what a map is multiplied by and what is added to it, [1, C, 1, 1] each.
 
         They are kept for the next pass: for every one of the fifty layers Jittor would else run two more kernels. Not
@@ -253,7 +253,7 @@ class FrozenBatchNorm2d(nn.Module):
         made_of = (self.eps, *(buffer.data.tobytes() for buffer in buffers)) if kept else ()
         if kept and self._folded[:1] == (made_of,):
             return self._folded[1:]
-        scale = self.weight / (self.running_var + constant(self.eps, x)).sqrt()
+        scale = self.weight / (self.running_var + constant(self.eps, self.running_var)).sqrt()
         shift = self.bias - self.running_mean * scale
         folded = scale.reshape(1, -1, 1, 1), shift.reshape(1, -1, 1, 1)
         # Of what could take a gradient and is kept, Jittor would keep all maps that were multiplied by it too.

@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 Conv2d = nn.Conv2d
 GroupNorm = nn.GroupNorm
@@ -133,13 +132,15 @@ class FrozenBatchNorm2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise a map of shape [B, C, H, W]."""
+        scale, shift = self.folded()
+        # In place, since the gradient needs neither the product nor the sum.
+        return (x * scale).add_(shift)
+
+    def folded(self) -> tuple[Tensor, Tensor]:
+        """Return what a map is multiplied by and what is added to it, [1, C, 1, 1] each."""
         scale = self.weight * (self.running_var + self.eps).rsqrt()
         shift = self.bias - self.running_mean * scale
-        if x.is_mkldnn:
-            # Of the operations that oneDNN's layout has, the one that multiplies and adds by channel.
-            return F.conv2d(x, scale.reshape(-1, 1, 1, 1), shift, groups=len(scale))
-        # In place, since the gradient needs neither the product nor the sum.
-        return (x * scale.reshape(1, -1, 1, 1)).add_(shift.reshape(1, -1, 1, 1))
+        return scale.reshape(1, -1, 1, 1), shift.reshape(1, -1, 1, 1)
 
 
 class MLP(nn.Module):

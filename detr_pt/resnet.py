@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from detr_pt.blocks import can_be_in_blocks
+from detr_pt.blocks import can_be_in_blocks, maps_in_blocks
 from detr_pt.layers import Conv2d, FrozenBatchNorm2d, MaxPool2d
 
 
@@ -70,8 +70,6 @@ LAYOUTS = {
     "resnet50": (Bottleneck, (3, 4, 6, 3)),
     "resnet101": (Bottleneck, (3, 4, 23, 3)),
 }
-# What a residual network consists of where its maps may be in oneDNN's layout.
-IN_BLOCKS = {BasicBlock, Bottleneck, Conv2d, FrozenBatchNorm2d, MaxPool2d, nn.ReLU, nn.Sequential}
 
 
 class ResNet(nn.Module):
@@ -107,16 +105,14 @@ class ResNet(nn.Module):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Map images [B, 3, H, W] to the last map, [B, C, H/32, W/32] (H/16, W/16 with dilation), or to all four."""
-        blocks = can_be_in_blocks(self, x, IN_BLOCKS)
+        if can_be_in_blocks(self, x, (BasicBlock, Bottleneck)):
+            return maps_in_blocks(self, x)
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
-        if blocks:
-            x = x.to_mkldnn()
         maps = []
         for layer in (self.layer1, self.layer2, self.layer3, self.layer4):
             x = layer(x)
             maps.append(x)
-        maps = maps if self.all_maps else maps[-1:]
-        return [x.to_dense() for x in maps] if blocks else maps
+        return maps if self.all_maps else maps[-1:]
 
 
 def stage(

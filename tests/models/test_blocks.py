@@ -1,4 +1,4 @@
-"""Maps in oneDNN's layout: the same numbers, and only where nobody looks."""
+"""A backbone's step in oneDNN's layout: as exact as the modules are, and only where nobody looks at them."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +12,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from detr_pt import blocks
 from detr_pt.layers import FrozenBatchNorm2d
-from detr_pt.resnet import IN_BLOCKS, ResNet
+from detr_pt.resnet import BasicBlock, Bottleneck, ResNet
+
+BLOCKS = (BasicBlock, Bottleneck)
 
 
 def network(name: str = "resnet18", dilation: bool = False, far: bool = False) -> ResNet:
@@ -54,7 +56,7 @@ def test_what_is_computed_in_blocks_is_as_exact(
     body = network(name, dilation, far)
     usual = passed(body, images())
     monkeypatch.setattr(blocks, "LEAST_PIXELS", 0)
-    assert blocks.can_be_in_blocks(body, images(), IN_BLOCKS)
+    assert blocks.can_be_in_blocks(body, images(), BLOCKS)
     found = passed(body, images())
     truth = passed(body.double(), images().double())
     assert len(usual) == len(found) == len(truth) > 20
@@ -71,7 +73,7 @@ def test_what_is_computed_in_blocks_is_as_exact(
 def test_parameters_that_are_not_trained_get_no_gradient_in_blocks() -> None:
     body = network()
     body.layer1.requires_grad_(False)
-    assert blocks.can_be_in_blocks(body, images(), IN_BLOCKS)
+    assert blocks.can_be_in_blocks(body, images(), BLOCKS)
     passed(body, images())
     trained = {name for name, parameter in body.named_parameters() if parameter.grad is not None}
     assert trained == {name for name, _ in body.named_parameters() if not name.startswith("layer1")}
@@ -129,6 +131,7 @@ LOOKING = {
     "hook before": lambda body: hooked(lambda one: one.register_forward_pre_hook(lambda *_: None), body),
     "backward hook": lambda body: hooked(lambda one: one.register_full_backward_hook(lambda *_: None), body),
     "hook of all": lambda body: hooked(lambda _: nn.modules.module.register_module_forward_hook(lambda *_: None), body),
+    "without gradients": lambda _: torch.no_grad(),
     "functions": lambda _: Functions(),
     "dispatch": lambda _: Dispatch(),
     "autocast": lambda _: torch.autocast("cpu"),
@@ -142,11 +145,11 @@ LOOKING = {
 @pytest.mark.parametrize("how", LOOKING)
 def test_where_somebody_looks_maps_are_as_usual(how: str) -> None:
     body = network()
-    assert blocks.can_be_in_blocks(body, images(), IN_BLOCKS)
+    assert blocks.can_be_in_blocks(body, images(), BLOCKS)
     with LOOKING[how](body):
-        assert not blocks.can_be_in_blocks(body, images(), IN_BLOCKS)
+        assert not blocks.can_be_in_blocks(body, images(), BLOCKS)
         body(images())
-    assert blocks.can_be_in_blocks(body, images(), IN_BLOCKS)
+    assert blocks.can_be_in_blocks(body, images(), BLOCKS)
 
 
 @pytest.mark.usefixtures("any_size")
@@ -157,9 +160,20 @@ def test_a_hook_is_shown_an_array() -> None:
     assert seen[0].shape == (2, 64, 16, 16)
 
 
+@pytest.mark.usefixtures("any_size")
+@pytest.mark.parametrize("without", [torch.no_grad, torch.inference_mode])
+def test_predictions_are_the_same_whether_somebody_looks(without: Callable[[], Any]) -> None:
+    body = network()
+    with without():
+        assert not blocks.can_be_in_blocks(body, images(), BLOCKS)
+        alone = body(images())
+        body.layer1[0].conv1.register_forward_hook(lambda *_: None)
+        assert all(map(torch.equal, alone, body(images())))
+
+
 def test_float64_and_small_images_are_as_usual() -> None:
     body = network()
     large = torch.zeros(1, 3, 256, 256)
-    assert blocks.can_be_in_blocks(body, large, IN_BLOCKS)
-    assert not blocks.can_be_in_blocks(body, large[..., :255], IN_BLOCKS)
-    assert not blocks.can_be_in_blocks(body.double(), large.double(), IN_BLOCKS)
+    assert blocks.can_be_in_blocks(body, large, BLOCKS)
+    assert not blocks.can_be_in_blocks(body, large[..., :255], BLOCKS)
+    assert not blocks.can_be_in_blocks(body.double(), large.double(), BLOCKS)

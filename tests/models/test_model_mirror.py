@@ -32,7 +32,6 @@ EXTRAS = {
         "GroupNorm": "as LayerNorm",
         "GroupNorm.__init__": "as above",
         "GroupNorm.execute": "as above",
-        "FrozenBatchNorm2d.folded": "Jittor would run two more kernels for each in every pass",
         "mean": "the gradient of Jittor's own is right to eight digits only",
     },
     ("detr_pt", "layers.py"): {
