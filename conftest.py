@@ -22,9 +22,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="no NVIDIA driver on this machine, which both frameworks need"))
 
 
-# Files of tests that ask the same workers, which should be started once.
-TOGETHER = re.compile(
-    r"tests/(layers/test_(command_line|models_agree|mutants)|training/test_training_(masks|mutants|one_by_one|rungs))\.py"
+# Files of tests that ask the same workers, which should be started once: those of the detector, and those of ports.
+TOGETHER = (
+    r"tests/(layers/test_(command_line|models_agree|mutants)|training/test_training_(masks|mutants|one_by_one|rungs))\.py",
+    r"tests/(port/test_port_(choices|examples|hints|names)|recording/test_(coverage_counting|recordings))\.py",
 )
 
 
@@ -39,7 +40,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
     class Scheduling(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = super()._split_scope(nodeid)
-            return "detector" if TOGETHER.fullmatch(file) else file
+            return next((files for files in TOGETHER if re.fullmatch(files, file)), file)
 
     return Scheduling(config, log)
 

@@ -99,9 +99,9 @@ def loading(job: Job) -> Measurement:
         found: dict[str, Figure] = {}
         with tempfile.TemporaryDirectory() as folder:
             photographs = given or write_photographs(Path(folder))
-            for workers in _WORKERS:
-                progress(f"loading: {workers} workers")
-                found.update(_speed(_measured(_loading_args(job, photographs, workers), job.rounds)))
+            progress(f"loading: {' and '.join(map(str, _WORKERS))} workers")
+            for speed in _measured([_loading_args(job, photographs, workers) for workers in _WORKERS], job.rounds):
+                found.update(_speed(speed))
         whose = "photographs of the project, repeated," if given is None else f"at most {MOST} photographs of {given}"
         how = f"augmented at {min(job.size)} pixels, batches of {job.training.batch_size}, one thread a process"
         return Cost("loading", f"{whose} {how}", found)
@@ -109,12 +109,12 @@ def loading(job: Job) -> Measurement:
     return measure
 
 
-def _measured(args: argparse.Namespace, rounds: int) -> LoadingSpeed:
-    request = json.dumps({"args": vars(args), "rounds": rounds})
+def _measured(args: Sequence[argparse.Namespace], rounds: int) -> list[LoadingSpeed]:
+    request = json.dumps({"args": [vars(one) for one in args], "rounds": rounds})
     # PyTorch's threads wait for each other so long, where something else has a processor, that it loads a tenth.
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     said = run_python("loading", ["-m", "parity.bench.photographs", request], environment)
-    return LoadingSpeed(**json.loads(said.splitlines()[-1]))
+    return [LoadingSpeed(**json.loads(line)) for line in said.splitlines()[-len(args) :]]
 
 
 def _loading_args(job: Job, folder: Path, workers: int) -> argparse.Namespace:

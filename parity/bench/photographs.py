@@ -13,10 +13,11 @@ MOST = 200
 
 
 def main() -> None:
-    """Measure what the command line describes, and print the two rates as the last line, in JSON."""
+    """Measure what the command line describes, each with its options, and print the rates of each as a line of JSON."""
     request = json.loads(sys.argv[1])
-    args = argparse.Namespace(**request["args"])
-    print(json.dumps(vars(measure_dataset(loading_dataset(args, MOST), args, request["rounds"]))))
+    for options in request["args"]:
+        args = argparse.Namespace(**options)
+        print(json.dumps(vars(measure_dataset(loading_dataset(args, MOST), args, request["rounds"]))))
 
 
 if __name__ == "__main__":

@@ -179,15 +179,16 @@ def measure_series(
         WorkerError: a side failed.
     """
     known: dict[Load, Cost] = {}
-    for variable in variables:
-        for label, load in zip(variable.labels(), variable.loads, strict=True):
-            if load not in known:
+    with Side("detr_pt", threads) as counting:
+        for variable in variables:
+            for label, load in zip(variable.labels(), variable.loads, strict=True):
+                if load not in known:
 
-                def told(what: str, where: str = f"{variable.name} {label}") -> None:
-                    progress(f"{where}: {what}")
+                    def told(what: str, where: str = f"{variable.name} {label}") -> None:
+                        progress(f"{where}: {what}")
 
-                known[load] = measure_load(args, load, sides, rounds, threads, told)
-        yield Series(variable, [known[load] for load in variable.loads])
+                    known[load] = measure_load(args, load, sides, rounds, threads, counting, told)
+            yield Series(variable, [known[load] for load in variable.loads])
 
 
 def measure_load(
@@ -196,18 +197,27 @@ def measure_load(
     sides: Sequence[str],
     rounds: int,
     threads: int,
+    counting: Side,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Cost:
-    """Measure one load, its arithmetic and each side in fresh processes; see ``measure_series``.
+    """Measure one load, each side in a fresh process; see ``measure_series``.
+
+    Args:
+        args: options of the detector and its training.
+        load: what of them it changes.
+        sides: of ``parity.bench.sides.SIDES``.
+        rounds: how often, in turns.
+        threads: of each side.
+        counting: a side of PyTorch that counts operations, and waits while others are measured.
+        progress: called with what is done next.
 
     Raises:
         WorkerError: a side failed.
     """
     build = {"args": {**vars(args), **load.options()}, "size": load.size}
     progress("arithmetic")
-    with Side("detr_pt", threads) as counting:
-        counting.ask("build", **build)
-        operations = counting.ask("operations")
+    counting.ask("build", **build)
+    operations = counting.ask("operations")
     steps: dict[str, list[float]] = {name: [] for name in sides}
     with ExitStack() as stack:
         running = {name: stack.enter_context(Side(name, threads)) for name in sides}

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from statsmodels.stats.weightstats import DescrStatsW, ttost_paired
 
 from detr_common.errors import InputError
 
@@ -39,6 +38,8 @@ class Equivalence:
         """The confidence interval of the mean whose lying within the margin is what the test asks for."""
         if len(set(self.differences)) == 1:
             return self.mean, self.mean
+        from statsmodels.stats.weightstats import DescrStatsW
+
         low, high = DescrStatsW(np.array(self.differences)).tconfint_mean(2 * self.level)
         return float(low), float(high)
 
@@ -70,5 +71,7 @@ def equivalence(
     if np.ptp(differences) == 0:  # no spread, so no t
         p = 0.0 if abs(differences[0]) < margin else 1.0
     else:
+        from statsmodels.stats.weightstats import ttost_paired
+
         p = float(ttost_paired(np.asarray(values), np.asarray(reference), -margin, margin)[0])
     return Equivalence(what, margin, tuple(float(one) for one in differences), p, level)

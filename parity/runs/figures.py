@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
-
-import matplotlib
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, Any
 
 from parity.runs.curves import FLOOR, PORT, REFERENCE, Curves, apart, envelope
 
-matplotlib.use("Agg")
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # The panels that ports usually show: four of the training, three of the evaluation.
 LOSSES = {
@@ -59,6 +57,13 @@ def _figure(index: int, masks: bool) -> Series:
     return lambda run, train: {epoch: values[index] for epoch, values in run.figures(train, masks).items()}
 
 
+def _empty(figsize: tuple[float, float]) -> Figure:
+    # Only here, since most of those who import this draw nothing.
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=figsize, layout="constrained")
+
+
 def _save(figure: Figure, path: Path) -> Path:
     figure.savefig(path, dpi=110)
     return path
@@ -67,7 +72,7 @@ def _save(figure: Figure, path: Path) -> Path:
 def _training(runs: Mapping[str, Curves]) -> Figure:
     """Each loss above, and below how far the port is from PyTorch, on the envelope of the twins."""
     losses = losses_of(runs)
-    figure = Figure(figsize=(3.5 * len(losses), 6.4), layout="constrained")
+    figure = _empty((3.5 * len(losses), 6.4))
     axes = figure.subplots(2, len(losses), sharex=True, height_ratios=(2, 1))
     for column, (key, title) in enumerate(losses.items()):
         above, below = axes[0][column], axes[1][column]
@@ -89,7 +94,7 @@ def _training(runs: Mapping[str, Curves]) -> Figure:
 
 
 def _evaluations(runs: Mapping[str, Curves], panels: Mapping[str, Series]) -> Figure:
-    figure = Figure(figsize=(4.7 * len(panels), 4.2), layout="constrained")
+    figure = _empty((4.7 * len(panels), 4.2))
     for axis, (title, of) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
         for name, run in _ordered(runs):
             for train, dashes, part in ((True, "-", "training photographs"), (False, ":", "validation")):
@@ -107,7 +112,7 @@ def _evaluations(runs: Mapping[str, Curves], panels: Mapping[str, Series]) -> Fi
 
 def _steps(runs: Mapping[str, Curves]) -> Figure:
     """The difference of the total loss, step by step."""
-    figure = Figure(figsize=(9, 4.2), layout="constrained")
+    figure = _empty((9, 4.2))
     axis = figure.subplots()
     reference = [values["loss"] for values in runs[REFERENCE].steps]
     for name, run in _ordered(runs):

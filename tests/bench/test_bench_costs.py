@@ -82,7 +82,7 @@ def test_loading_of_the_photographs_of_the_project(monkeypatch: pytest.MonkeyPat
     (measure,) = prepare(["loading"], job(batch_size=2))
     told: list[str] = []
     cost = measure(told.append)
-    assert told == ["loading: 0 workers", "loading: 2 workers"] and "photographs of the project" in cost.on
+    assert told == ["loading: 0 and 2 workers"] and "photographs of the project" in cost.on
     assert [figure.unit for figure in cost.figures.values()] == ["photographs/s", "photographs/s", "times"] * 2
     assert all(figure.value > 0 for figure in cost.figures.values())
 

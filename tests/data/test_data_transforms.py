@@ -7,7 +7,6 @@ import pytest
 import torch
 from PIL import Image
 from scipy import stats
-from torchvision.transforms import functional as F
 
 import fixtures
 from detr_common import transforms
@@ -40,6 +39,8 @@ def with_torchvision(
     image: Image.Image, found: Target, plan: Augmentation
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """The same steps with tensors and torchvision, as the published code takes them."""
+    from torchvision.transforms import functional as F
+
     there = {name: torch.from_numpy(value) for name, value in found.items()}
     if plan.flip:
         image = F.hflip(image)
@@ -58,6 +59,8 @@ def with_torchvision(
 
 
 def resized(image, there, size, longest):
+    from torchvision.transforms import functional as F
+
     before = image.size
     shorter, longer = min(before), max(before)
     if longest is not None and longer / shorter * size > longest:
@@ -75,6 +78,8 @@ def resized(image, there, size, longest):
 
 
 def cropped(image, there, region: Region):
+    from torchvision.transforms import functional as F
+
     image = F.crop(image, region.top, region.left, region.height, region.width)
     boxes = there["boxes"] - torch.as_tensor([region.left, region.top, region.left, region.top])
     corners = torch.min(boxes.reshape(-1, 2, 2), torch.as_tensor([region.width, region.height], dtype=torch.float32))

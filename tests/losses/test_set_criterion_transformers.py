@@ -8,7 +8,6 @@ import torch
 from observe_criterion import ODD, outputs_of, random_boxes, targets_of
 from sides import Torch
 from torch import Tensor
-from transformers.loss.loss_for_object_detection import HungarianMatcher, ImageLoss
 
 from detr_common.errors import InputError
 from detr_common.options import default_args
@@ -21,6 +20,8 @@ COUNTS = {"mixed": (3, 0, 5, 1), "crowded": (14, 2, 0, 12), "empty": (0, 0, 0, 0
 
 def theirs(outputs: dict[str, Tensor], targets: list[dict[str, Tensor]], args: object) -> dict[str, Tensor]:
     """The losses of transformers, by our names."""
+    from transformers.loss.loss_for_object_detection import HungarianMatcher, ImageLoss
+
     settings = vars(args)
     matcher = HungarianMatcher(*(settings[f"set_cost_{name}"] for name in ("class", "bbox", "giou")))
     criterion = ImageLoss(matcher, CLASSES, settings["eos_coef"], ["labels", "boxes", "cardinality"]).double()
@@ -62,6 +63,8 @@ def test_every_entry_is_that_of_transformers(name: str, changes: dict[str, float
 
 @pytest.mark.parametrize("name", COUNTS)
 def test_losses_of_masks_are_those_of_transformers(name: str) -> None:
+    from transformers.loss.loss_for_object_detection import HungarianMatcher, ImageLoss
+
     rng = np.random.default_rng([12, *name.encode()])
     args = default_args(dec_layers=1, dtype="float64", masks=True)
     leaf = torch.tensor(4 * rng.standard_normal((4, QUERIES, 9, 11))).requires_grad_()

@@ -6,10 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import torchvision
 from torch import nn
 from torch.nn import functional as F
-from torchvision.ops import FrozenBatchNorm2d
 
 import fixtures
 from detr_common.options import default_args
@@ -48,6 +46,9 @@ def relative(a: torch.Tensor, b: torch.Tensor) -> float:
     + [(name, True) for name in ("resnet50", "resnet101")],
 )
 def test_backbone_equals_torchvision(name: str, dilation: bool) -> None:
+    import torchvision
+    from torchvision.ops import FrozenBatchNorm2d
+
     state = fixtures.state_dict(default_args(backbone=name, dilation=dilation))
     body = {key.removeprefix(BODY): torch.from_numpy(v).double() for key, v in state.items() if key.startswith(BODY)}
     ours = ResNet(name, dilation).double()

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import torch
 from sides import Arrays, small_args
-from transformers import DetrConfig, DetrForObjectDetection, DetrForSegmentation, ResNetConfig
 
 import detr_pt
 import fixtures
@@ -98,8 +97,10 @@ def for_transformers(state: Arrays) -> dict[str, torch.Tensor]:
     return result
 
 
-def build_theirs(args: Any, state: Arrays) -> DetrForObjectDetection | DetrForSegmentation:
+def build_theirs(args: Any, state: Arrays) -> Any:
     """Their model from its configuration alone, in evaluation mode."""
+    from transformers import DetrConfig, DetrForObjectDetection, DetrForSegmentation, ResNetConfig
+
     basic = args.backbone == "resnet18"
     backbone = ResNetConfig(
         layer_type="basic" if basic else "bottleneck",
@@ -130,7 +131,7 @@ def build_theirs(args: Any, state: Arrays) -> DetrForObjectDetection | DetrForSe
 
 
 @pytest.fixture(scope="module", params=CASES)
-def pair(request: pytest.FixtureRequest) -> tuple[detr_pt.DETR, DetrForObjectDetection]:
+def pair(request: pytest.FixtureRequest) -> tuple[detr_pt.DETR, Any]:
     return both(CASES[request.param])
 
 
@@ -143,7 +144,7 @@ def both(args: Any) -> Any:
 
 
 def run_both(
-    pair: tuple[detr_pt.DETR, DetrForObjectDetection], images: list[torch.Tensor]
+    pair: tuple[detr_pt.DETR, Any], images: list[torch.Tensor]
 ) -> tuple[list[tuple[torch.Tensor, torch.Tensor]], list[tuple[torch.Tensor, torch.Tensor]]]:
     """Logits and boxes of every decoder layer, the last one last, of ours and of theirs."""
     ours, other = pair
