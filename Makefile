@@ -36,7 +36,7 @@ parity: setup
 # Kernels are compiled one by one, since Jittor crashes now and then in a thread that compiles them, and the processors
 # are busy with other tests. Bytecode is kept, without which every process compiles Python anew.
 test: setup
-	env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 use_parallel_op_compiler=0 $(BIN)/python -m pytest -q --durations=10 -n $(JOBS) --dist loadfile -m 'not slow' $(ARGS)
+	unset PYTHONDONTWRITEBYTECODE; OMP_NUM_THREADS=1 use_parallel_op_compiler=0 $(BIN)/python -m pytest -q --durations=10 -n $(JOBS) --dist loadfile -m 'not slow' $(ARGS)
 
 test-slow: setup
 	$(BIN)/python -m pytest -q --durations=10 -m slow $(ARGS)
