@@ -10,18 +10,26 @@ import numpy.typing as npt
 
 import fixtures
 from detr_common.images import MIN_SIDE, Size, load_photograph
+from parity.frameworks.base import Batch
 
 # Pixels of the image for a cell of the feature map.
 STRIDE = 32
-# Padded pixels of a batch above which workers answer one after another. With as many, gradients of DETR-R50 in float64
-# take 4 GB in each framework, and all runs at once several times as much.
+# Padded pixels of a batch from which on workers take turns. With as many, gradients of DETR-R50 in float64 take 4 GB in
+# each framework, and all runs at once several times as much.
 LARGE = 2**19
 
 
 def is_large(images: Sequence[npt.NDArray[np.float32]]) -> bool:
     """Return whether a batch of [3, H, W] images is too large for all workers to compute at once."""
     height, width = (max((image.shape[axis] for image in images), default=0) for axis in (1, 2))
-    return len(images) * height * width > LARGE
+    return len(images) * height * width >= LARGE
+
+
+def mirrored(batch: Batch) -> Batch:
+    """Return a batch with every image, its boxes and masks flipped from left to right."""
+    boxes = [np.concatenate([1 - b[:, :1], b[:, 1:]], axis=1) for b in batch.boxes]
+    images, masks = ([np.ascontiguousarray(one[:, :, ::-1]) for one in part] for part in (batch.images, batch.masks))
+    return Batch(images, batch.labels, boxes, masks)
 
 
 def photograph_batch(paths: Sequence[Path], size: Size) -> list[npt.NDArray[np.float32]]:

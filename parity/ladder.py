@@ -8,11 +8,12 @@ from typing import Any
 
 import fixtures
 from detr_common.images import Size
+from parity.batch import mirrored
 from parity.frameworks.base import Batch, Feed
 from parity.layers import LayersSession, ModelJob
 from parity.ops.session import OpsVerdict, run_ops
 from parity.policy import Steps
-from parity.steps import StepsJob, compare_steps, mirrored
+from parity.steps import StepsJob, compare_steps
 from parity.steps_verdict import StepsVerdict
 from parity.training import Progress, TrainingJob, compare_gradients, compare_losses
 from parity.verdict import LayersVerdict
@@ -86,13 +87,18 @@ class LadderVerdict:
         }
 
 
-def training_batch(size: Size) -> Batch:
-    """Return three annotated photographs of unequal size; on the last there is nothing.
+def training_batch(size: Size, images: int = 3) -> Batch:
+    """Return three annotated photographs of unequal size, or two.
+
+    Args:
+        size: pixels of the shorter side, or height and width of the frame that each fits into.
+        images: 2 leaves out the last, on which there is nothing.
 
     Raises:
         InputError: ``size`` is less than the backbone can take.
     """
-    return Batch.from_targets(*fixtures.training_batch(size))
+    photographs, targets = fixtures.training_batch(size)
+    return Batch.from_targets(photographs[:images], targets[:images])
 
 
 def climb(

@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from detr_common import images
+from detr_common import images as photographs
 from detr_common.errors import InputError
 from fixtures.pictures import PAIR
 from parity import demo, training, usage
@@ -36,6 +36,12 @@ from parity.steps_verdict import StepsVerdict
 TRAINING_OPTIONS = ("backbone", "transformer", "loss", "optimizer", "run")
 
 Forced = Annotated[int, typer.Option(min=0, help="Steps with the same drawn gradients in both.")]
+Images = Annotated[
+    int,
+    typer.Option(
+        min=2, max=3, help="Annotated photographs; 2 leaves out the one without objects, and takes a third less."
+    ),
+]
 Free = Annotated[int, typer.Option(min=0, help="Steps in which each trains on its own.")]
 
 
@@ -47,12 +53,13 @@ def _tensor_command(rung: str, what: str) -> Callable[..., None]:
         weights: Weights = None,
         jittor_weights: JittorWeights = None,
         size: Size = 160,
+        images: Images = 3,
         show: Show = "",
         mutant: Fault = "",
         json: Json = False,
         html: Html = None,
     ) -> None:
-        _run(context, (rung,), weights, jittor_weights, size, mutant, json, html, show)
+        _run(context, (rung,), weights, jittor_weights, size, images, mutant, json, html, show)
 
     command.__doc__ = what
     return command
@@ -63,6 +70,7 @@ def steps_command(
     weights: Weights = None,
     jittor_weights: JittorWeights = None,
     size: Size = 96,
+    images: Images = 3,
     forced: Forced = 4,
     free: Free = 10,
     mutant: Fault = "",
@@ -72,7 +80,7 @@ def steps_command(
     """Compare the optimizers on the same gradients, and then two trainings step by step."""
     if not forced + free:
         raise InputError("--forced 0 with --free 0 leaves nothing to compare; give one of them some steps")
-    _run(context, ("steps",), weights, jittor_weights, size, mutant, json, html, forced=forced, free=free)
+    _run(context, ("steps",), weights, jittor_weights, size, images, mutant, json, html, forced=forced, free=free)
 
 
 def ladder_command(
@@ -80,6 +88,7 @@ def ladder_command(
     weights: Weights = None,
     jittor_weights: JittorWeights = None,
     size: Size = 160,
+    images: Images = 3,
     forced: Forced = 4,
     free: Free = 10,
     mutant: Fault = "",
@@ -89,7 +98,7 @@ def ladder_command(
     """Run all rungs: ops, layers, losses, gradients, steps."""
     if not forced or not free:
         raise InputError("--forced 0 and --free 0 leave out a part of the ladder; parity steps can do without one")
-    _run(context, RUNGS, weights, jittor_weights, size, mutant, json, html, forced=forced, free=free)
+    _run(context, RUNGS, weights, jittor_weights, size, images, mutant, json, html, forced=forced, free=free)
 
 
 COMMANDS: dict[str, Callable[..., None]] = {
@@ -109,7 +118,8 @@ def _run(
     rungs: tuple[str, ...],
     weights: Path | None,
     jittor_weights: Path | None,
-    size: images.Size,
+    size: photographs.Size,
+    images: int,
     mutant: str,
     json: bool,
     html: Path | None,
@@ -120,11 +130,11 @@ def _run(
     usage.check_excluding(("--json", json), ("--show", show))
     check_report("--html", html)
     args = checked_args(context, rungs, weights, jittor_weights, mutant)
-    batch, photographs = training_batch(size), photograph_batch([], size)
+    batch, pair = training_batch(size, images), photograph_batch([], size)
     with tempfile.TemporaryDirectory() as scratch:
         checkpoint = weights or demo.write_seeded_checkpoint(args, Path(scratch) / "seeded.pkl")
-        inputs = describe_inputs(checkpoint, jittor_weights, None if weights else args.seed, PAIR, photographs)
-        model = LayersJob(args, checkpoint, photographs, jittor_weights, mutant, inputs=inputs)
+        inputs = describe_inputs(checkpoint, jittor_weights, None if weights else args.seed, PAIR, pair)
+        model = LayersJob(args, checkpoint, pair, jittor_weights, mutant, inputs=inputs)
         job = LadderJob(model, batch, forced, free, args.seed, rungs=rungs)
         with LayersSession(sparing=is_large(batch.images)) as session:
             verdict = run_ladder(session, job, lambda one: None if json else report(one, Output(), show))

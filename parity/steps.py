@@ -8,16 +8,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
-from detr_common.errors import InputError
 from parity.client import Worker
 from parity.explained import VARIANCE, of_variance, other_parameters, owner_of
-from parity.frameworks.base import Batch, Feed
+from parity.frameworks.base import Feed
 from parity.layers import LayersSession, ModelJob
 from parity.metrics import measure, ulps_apart
 from parity.policy import ULP32, Calibrated32, Steps
-from parity.process import WorkerError
+from parity.run_by_run import AskStep, RunByRun, prepare
 from parity.rungs import PORT, REFERENCE, SECOND_TWIN, TRUTH, TWIN, TWINS, Run, foremost
 from parity.steps_verdict import Finding, FreeStep, StepsVerdict
 from parity.tally import Tally
@@ -104,7 +101,7 @@ class _Comparison:
     def forced(self, workers: Mapping[Run, Worker], progress: Progress) -> None:
         """Take steps on drawn gradients."""
         self._run = "forced"
-        _prepare(workers)
+        prepare(workers)
         for number in range(self.job.forced):
             for versions in self._step(workers, number, True, progress):
                 self._judge_forced(versions, number + 1)
@@ -114,32 +111,52 @@ class _Comparison:
     def free(self, workers: Mapping[Run, Worker], progress: Progress) -> None:
         """Take steps on each side's own gradients."""
         self._run = "free"
-        _prepare(workers)
-        for number in range(self.job.free):
-            tally = Tally()
-            for versions in self._step(workers, number, False, progress):
-                self._judge_free(versions, tally)
-            if self.crashes:
-                return
-            self._judge_envelope(number, tally)
+        prepare(workers)
+        with ExitStack() as stack:
+            alone = None
+            if self.sparing:
+                alone = stack.enter_context(RunByRun(workers, self.job.free, self._asking(workers, False), progress))
+            for number in range(self.job.free):
+                tally = Tally()
+                for versions in self._step(workers, number, False, progress, alone):
+                    self._judge_free(versions, tally)
+                if self.crashes:
+                    return
+                self._judge_envelope(number, tally)
 
-    def _step(self, workers: Mapping[Run, Worker], number: int, forced: bool, progress: Progress) -> Iterator[Versions]:
-        """Have all workers take a step; yield what all have, and note what only some have."""
+    def _asking(self, workers: Mapping[Run, Worker], forced: bool) -> AskStep:
         job = self.job
-        arrays = {} if forced else job.batches[number % len(job.batches)].arrays()
-        order = {"number": number, "seed": job.seed, "forced": forced, "drop": number + 1 == job.drop}
 
-        def ask(run: Run) -> None:
-            choices = {} if forced or run[1] == "float64" else workers[TRUTH].results
+        def ask(run: Run, number: int, choices: Mapping[str, Array]) -> None:
+            arrays = {} if forced else job.batches[number % len(job.batches)].arrays()
+            order = {"number": number, "seed": job.seed, "forced": forced, "drop": number + 1 == job.drop}
             workers[run].ask("step", {**arrays, **choices}, **order)
 
+        return ask
+
+    def _step(
+        self,
+        workers: Mapping[Run, Worker],
+        number: int,
+        forced: bool,
+        progress: Progress,
+        alone: RunByRun | None = None,
+    ) -> Iterator[Versions]:
+        """Have all workers take a step; yield what all have, and note what only some have."""
+        asking = self._asking(workers, forced)
+
+        def ask(run: Run) -> None:
+            asking(run, number, {} if forced or run[1] == "float64" else workers[TRUTH].results)
+
         waiting: dict[str, Versions] = {}
-        for run, entry, _ in hear(workers, ask, progress, self.sparing, first=TRUTH):
+        heard = alone.step(number) if alone else hear(workers, ask, progress, self.sparing, first=TRUTH)
+        for run, entry, _ in heard:
             versions = waiting.setdefault(entry.name, {})
             versions[run] = entry
             if len(versions) == len(workers):
                 yield waiting.pop(entry.name)
-        self.crashes += [f"{worker.label}: {worker.failure}" for worker in workers.values() if worker.failure]
+        failed = {worker.label: worker.failure for worker in workers.values() if worker.failure}
+        self.crashes += [f"{who}: {what}" for who, what in (alone.failures(number) if alone else failed).items()]
         for name, versions in waiting.items():
             absent = ", ".join(" ".join(run) for run in workers if run not in versions)
             owner = next(iter(versions.values())).owner
@@ -267,30 +284,9 @@ class _Comparison:
         )
 
 
-def mirrored(batch: Batch) -> Batch:
-    """Return a batch with every image, its boxes and masks flipped from left to right."""
-    boxes = [np.concatenate([1 - b[:, :1], b[:, 1:]], axis=1) for b in batch.boxes]
-    images, masks = ([np.ascontiguousarray(one[:, :, ::-1]) for one in part] for part in (batch.images, batch.masks))
-    return Batch(images, batch.labels, boxes, masks)
-
-
 def _label(name: str) -> str:
     """Return a name of the steps without its step."""
     return name.split("/", 1)[1]
-
-
-def _prepare(workers: Mapping[Run, Worker]) -> None:
-    for worker in workers.values():
-        worker.ask("prepare", {})
-    failures: list[InputError | WorkerError] = []
-    for worker in workers.values():
-        try:
-            worker.answer()
-        except (InputError, WorkerError) as error:
-            failures.append(error)
-    # All are heard before one is told of, so that none keeps an answer that belongs to this request.
-    if failures:
-        raise failures[0]
 
 
 def _alike(value: Array, truth: Array) -> tuple[Array, Array]:

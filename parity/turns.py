@@ -124,25 +124,39 @@ def one_by_one(
         InputError: a worker refuses, or there is no room on disk.
         WorkerError: a worker died.
     """
-    last = foremost(PORT, workers) if any(run[0] == PORT for run in workers) else next(reversed(list(workers)))
+    *before, last = turns(workers)
     with ExitStack() as stack:
         spools: dict[Run, Spool] = {}
-        for run, worker in workers.items():
-            if run != last:
-                ask(run)
-                spools[run] = stack.enter_context(Spool(_received(run, worker, progress, note)))
+        for run in before:
+            ask(run)
+            spools[run] = stack.enter_context(Spool(received(run, workers[run], progress, note)))
         ask(last)
-        for place, entry in enumerate(_received(last, workers[last], progress, note)):
-            yield last, entry, place
-            for run, spool in spools.items():
-                if entry.name in spool:
-                    yield run, *spool.take(entry.name)
+        yield from with_spooled(last, received(last, workers[last], progress, note), spools)
+
+
+def turns(runs: Iterable[Run]) -> list[Run]:
+    """Return the order in which runs take turns: their own, but the port's foremost run is the last."""
+    there = list(runs)
+    last = foremost(PORT, there) if any(run[0] == PORT for run in there) else there[-1]
+    return [*(run for run in there if run != last), last]
+
+
+def with_spooled(last: Run, entries: Iterable[Entry], spools: Mapping[Run, Spool]) -> Iterator[Heard]:
+    """Yield the tensors of a run, each with its versions of the other runs, and then what only those have."""
+    for place, entry in enumerate(entries):
+        yield last, entry, place
         for run, spool in spools.items():
-            for one, place in spool.rest():
-                yield run, one, place
+            if entry.name in spool:
+                yield run, *spool.take(entry.name)
+    for run, spool in spools.items():
+        for one, place in spool.rest():
+            yield run, one, place
 
 
-def _received(run: Run, worker: Answering, progress: Progress, note: Note) -> Iterator[Entry]:
+def received(
+    run: Run, worker: Answering, progress: Progress, note: Note = lambda _run, _entry: None
+) -> Iterator[Entry]:
+    """Yield what a worker answers, and tell of it."""
     for count, entry in enumerate(worker.entries(), 1):
         progress(worker.label, count)
         note(run, entry)
@@ -210,6 +224,11 @@ class Spool:
         """
         entry, place = self._waiting[name].popleft()
         return replace(entry, array=self._read(entry, self._arrays[place])), place
+
+    def read_all(self) -> dict[str, Array]:
+        """Return the arrays of all that still wait, by name; they go on waiting."""
+        waiting = [(entry, place) for ones in self._waiting.values() for entry, place in ones]
+        return {entry.name: self._read(entry, self._arrays[place]) for entry, place in waiting}
 
     def rest(self) -> Iterator[tuple[Entry, int]]:
         """Take all that still wait, in the order in which they came; but for masks, with arrays that only look so."""

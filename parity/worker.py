@@ -130,6 +130,8 @@ def _perform(adapter: Adapter, request: dict[str, Any], arrays: dict[str, Array]
         case "release":
             adapter.release()
             give_freed_memory_back()
+        case "finish":
+            adapter.training.finish()
         case "step":
             return adapter.training.step(request, adapter.feed(arrays), arrays, emit)
         case unknown:

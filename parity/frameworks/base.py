@@ -110,6 +110,9 @@ class Passes(Protocol):
     def prepare(self) -> None:
         """Put the detector in training mode, with a new optimizer and a new schedule of learning rates."""
 
+    def finish(self) -> None:
+        """Forget the optimizer, with all that it keeps of the parameters, and their gradients."""
+
     def step(
         self, order: Mapping[str, Any], batch: Any, given: Mapping[str, Array], emit: EmitEntry
     ) -> dict[str, Array]:

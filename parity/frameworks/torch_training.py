@@ -75,6 +75,11 @@ class TorchTraining(Training):
         """Put the model in training mode."""
         self.model.train()
 
+    def finish(self) -> None:
+        """Forget the optimizer, with all that it keeps, and the gradients."""
+        super().finish()
+        self.model.zero_grad(set_to_none=True)
+
     def choose(self, batch: Batch) -> dict[str, Array]:
         """Run the losses, and return the choices and which tensors the total loss has a gradient of."""
         choices = Choices()

@@ -92,6 +92,10 @@ class Training(ABC):
         self.optimizer = self.optim.build_optimizer(self.model, self.args)
         self.schedule = self.optim.build_scheduler(self.optimizer, self.args)
 
+    def finish(self) -> None:
+        """Forget the optimizer, with all that it keeps."""
+        self.optimizer = self.schedule = None
+
     def step(
         self, order: Mapping[str, Any], batch: Batch, given: Mapping[str, Array], emit: EmitEntry
     ) -> dict[str, Array]:

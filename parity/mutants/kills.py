@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from detr_common.options import default_args, training_args
 from fixtures.coco import Drawn, write_coco
-from parity.batch import photograph_batch
+from parity.batch import mirrored, photograph_batch
 from parity.data import DataJob, DataVerdict, compare_data
 from parity.demo import write_seeded_checkpoint
 from parity.frameworks.base import Batch
@@ -18,7 +18,7 @@ from parity.ladder import ModelVerdict, training_batch
 from parity.layers import Images, LayersJob, LayersSession
 from parity.mutants.mutant import Mutant
 from parity.process import WorkerError
-from parity.steps import StepsJob, compare_steps, mirrored
+from parity.steps import StepsJob, compare_steps
 from parity.steps_verdict import StepsVerdict
 from parity.training import TrainingJob, compare_gradients, compare_losses
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from detr_common.errors import InputError
+from parity.batch import mirrored
 from parity.client import Starting
 from parity.frameworks.base import Batch
 from parity.frameworks.weights import read_weights
@@ -19,7 +20,6 @@ from parity.port.port import Port
 from parity.recording.layout import WEIGHTS, Recording
 from parity.recording.record import RECORDED, RecordJob, record
 from parity.rungs import PORT, REFERENCE
-from parity.steps import mirrored
 from parity.training import Progress, silent
 
 

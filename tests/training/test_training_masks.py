@@ -10,11 +10,12 @@ import weight_convert
 from detr_common.errors import InputError
 from detr_common.options import default_args
 from fixtures import initial_state_dict
+from parity.batch import mirrored
 from parity.demo import write_seeded_checkpoint
 from parity.frameworks.base import Batch
 from parity.ladder import training_batch
 from parity.layers import LayersJob, LayersSession
-from parity.steps import StepsJob, compare_steps, mirrored
+from parity.steps import StepsJob, compare_steps
 from parity.training import TrainingJob, compare_gradients, compare_losses
 
 SMALL = {

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from detr_common.options import default_args
-from parity.batch import LARGE, is_large
+from parity.batch import LARGE, is_large, mirrored
 from parity.demo import write_seeded_checkpoint
 from parity.ladder import training_batch
 from parity.layers import LayersJob, LayersSession
 from parity.mutants.kills import SMALL
-from parity.steps import StepsJob, compare_steps, mirrored
+from parity.steps import StepsJob, compare_steps
 from parity.training import TrainingJob, compare_gradients, compare_losses
 
 Compare = Callable[[LayersSession, TrainingJob], Any]

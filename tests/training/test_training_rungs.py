@@ -10,6 +10,7 @@ import pytest
 
 from detr_common.errors import InputError
 from detr_common.options import default_args
+from parity.batch import mirrored
 from parity.choices import WANTED
 from parity.demo import write_seeded_checkpoint
 from parity.frameworks.base import Batch
@@ -17,7 +18,7 @@ from parity.ladder import RUNGS, LadderJob, LadderVerdict, climb, training_batch
 from parity.layers import LayersJob, LayersSession
 from parity.mutants.kills import SMALL
 from parity.rungs import RUNS, TRUTH
-from parity.steps import StepsJob, compare_steps, mirrored
+from parity.steps import StepsJob, compare_steps
 from parity.training import TrainingJob, compare_gradients, compare_losses, silent
 from parity.turns import in_turns
 
