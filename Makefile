@@ -39,7 +39,7 @@ test: setup
 	unset PYTHONDONTWRITEBYTECODE; OMP_NUM_THREADS=1 use_parallel_op_compiler=0 $(BIN)/python -m pytest -q --durations=10 -n $(JOBS) --dist loadfile -m 'not slow' $(ARGS)
 
 test-slow: setup
-	$(BIN)/python -m pytest -q --durations=10 -m slow $(ARGS)
+	unset PYTHONDONTWRITEBYTECODE; $(BIN)/python -m pytest -q --durations=10 -m slow $(ARGS)
 
 # Environments and what is measured stay in out/gotchas, so that a broken-off run goes on; ARGS=--again measures anew.
 gotchas: setup

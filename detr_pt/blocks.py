@@ -18,16 +18,27 @@ from detr_pt.layers import Conv2d, FrozenBatchNorm2d, MaxPool2d
 
 # With fewer pixels in a batch, the other operations lose what the convolutions gain.
 LEAST_PIXELS = 2**16
+# A sum of such weights, 4608 times each, overflows where maps are beyond 1e29.
+MOST = 2.0**16
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-PARTS = (Conv2d, FrozenBatchNorm2d, MaxPool2d, nn.ReLU, nn.Sequential)
+
+Kinds = dict[str, type[nn.Module]]
+BODY: Kinds = {"conv1": Conv2d, "bn1": FrozenBatchNorm2d, "relu": nn.ReLU, "maxpool": MaxPool2d}
+BODY |= {f"layer{number}": nn.Sequential for number in range(1, 5)}
+BASIC: Kinds = {"conv1": Conv2d, "bn1": FrozenBatchNorm2d, "relu1": nn.ReLU}
+BASIC |= {"conv2": Conv2d, "bn2": FrozenBatchNorm2d, "relu2": nn.ReLU}
+BOTTLENECK: Kinds = BASIC | {"conv3": Conv2d, "bn3": FrozenBatchNorm2d, "relu3": nn.ReLU}
+SHORTCUT: Kinds = {"0": Conv2d, "1": FrozenBatchNorm2d}
+# What these classes compute; a class may have been given another forward pass since.
+FORWARD = {kind: kind.forward for kind in {*BODY.values(), *BOTTLENECK.values()} - {nn.Sequential}}
 
 
 def can_be_in_blocks(body: nn.Module, images: Tensor, known: Collection[type[nn.Module]]) -> bool:
     """Tell whether ``maps_in_blocks`` may take the place of the modules of ``body``.
 
-    It may in float32 on a CPU, where gradients are wanted, of images that are not small, if all modules are of classes
-    that are known, and nobody looks at what they compute: hooks and modes are shown what each module returns. What is
-    predicted without gradients is the same whether somebody looks or not.
+    It may in training, in float32 on a CPU, with images that are not small and weights that are not huge, if the
+    modules are those that ``ResNet`` makes and nobody looks at what they compute: hooks and modes are shown what each
+    module returns.
 
     Args:
         body: a residual network.
@@ -36,28 +47,61 @@ def can_be_in_blocks(body: nn.Module, images: Tensor, known: Collection[type[nn.
     """
     backend = torch.backends.mkldnn
     return (
-        images.device.type == "cpu"
+        not torch.compiler.is_compiling()
+        and not torch.jit.is_tracing()
+        and body.training
+        and torch.is_grad_enabled()
+        and images.device.type == "cpu"
         and images.dtype == torch.float32
         and images[:, 0].numel() >= LEAST_PIXELS
-        and torch.is_grad_enabled()
         and backend.is_available()
         and backend.enabled
         and not torch.is_autocast_enabled("cpu")
-        and not torch.compiler.is_compiling()
         and not looked_at()
-        and all(type(one) in (*PARTS, *known) and not changed(one) for one in body.modules() if one is not body)
+        and as_built(body, known)
+        and not any(changed(module) for module in body.modules() if module is not body)
+        and moderate(body)
     )
 
 
 def looked_at() -> bool:
-    """Tell whether something looks at every module or every operation."""
-    modes = _get_current_function_mode(), _get_current_dispatch_mode()
-    return any(mode is not None for mode in modes) or any(getattr(of_all_modules, f"_global{hooks}") for hooks in HOOKS)
+    """Tell whether something looks at every module, every operation or every gradient."""
+    modes = _get_current_function_mode(), _get_current_dispatch_mode(), torch._C._functorch.peek_interpreter_stack()
+    hooks = [getattr(of_all_modules, f"_global{hooks}") for hooks in HOOKS]
+    return any(mode is not None for mode in modes) or any(hooks) or torch.is_anomaly_enabled()
+
+
+def as_built(body: nn.Module, known: Collection[type[nn.Module]]) -> bool:
+    """Tell whether a network consists of what ``ResNet`` makes it of."""
+    if kinds(body) != BODY or any(kind.forward is not forward for kind, forward in FORWARD.items()):
+        return False
+    for block in (block for name in BODY if name.startswith("layer") for block in body.get_submodule(name)):
+        parts = kinds(block)
+        if parts.pop("downsample", None) and kinds(block.downsample) != SHORTCUT:
+            return False
+        if type(block) not in known or parts not in (BASIC, BOTTLENECK):
+            return False
+    convolutions = [module for module in body.modules() if type(module) is Conv2d]
+    return all(one.bias is None and one.groups == 1 and one.padding_mode == "zeros" for one in convolutions)
+
+
+def kinds(module: nn.Module) -> Kinds:
+    """Return the classes of a module's children, by their names."""
+    return {name: type(child) for name, child in module.named_children()}
 
 
 def changed(module: nn.Module) -> bool:
     """Tell whether a module has hooks, or a forward pass of its own."""
     return "forward" in vars(module) or any(getattr(module, hooks) for hooks in HOOKS)
+
+
+def moderate(body: nn.Module) -> bool:
+    """Tell whether all parameters are finite and of a size that overflows nowhere.
+
+    oneDNN's ReLU makes 0 of NaN: a step would go on as if there were none, and its losses and gradients be finite.
+    """
+    largest = torch.stack([limit for weight in body.parameters() for limit in weight.detach().aminmax()]).abs().max()
+    return bool(largest <= MOST)
 
 
 def maps_in_blocks(body: Any, images: Tensor) -> list[Tensor]:

@@ -79,6 +79,8 @@ class RunByRun:
         self._ask(self._last, number, self._chosen(self._last, number))
         entries = received(self._last, self._workers[self._last], self._progress)
         yield from with_spooled(self._last, entries, self._spools[number])
+        for spool in self._spools[number].values():
+            spool.close()
         self._note_failure(self._last, number)
 
     def failures(self, number: int) -> dict[str, str]:
@@ -88,7 +90,9 @@ class RunByRun:
     def _take_all(self, run: Run, stack: ExitStack) -> None:
         self._release()
         worker = self._workers[run]
-        for number, spools in enumerate(self._spools):
+        # What comes after a step in which a model raised is not judged.
+        count = 1 + min([at for at, _ in self._failures.values()], default=len(self._spools))
+        for number, spools in enumerate(self._spools[:count]):
             self._ask(run, number, self._chosen(run, number))
             spools[run] = stack.enter_context(Spool(received(run, worker, self._progress)))
             self._note_failure(run, number)

@@ -192,7 +192,13 @@ class Spool:
     """
 
     def __init__(self, entries: Iterable[Entry]) -> None:
-        self._file: BinaryIO = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - closed with the spool
+        try:
+            self._file: BinaryIO = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - closed with the spool
+        except OSError as error:
+            raise InputError(
+                f"{tempfile.gettempdir()}: tensors of a large batch wait there, each run and step in a file, and no "
+                f"more can be made ({error}); compare fewer steps (--free), or allow more open files (ulimit -n)"
+            ) from None
         # By name, in the order of coming: a name may come twice, which is for the judge to say.
         self._waiting: dict[str, deque[tuple[Entry, int]]] = {}
         # Of each place the number of its array, which may be that of an earlier one; and where each array begins.
@@ -209,7 +215,12 @@ class Spool:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the room on disk back; nothing can be taken any more."""
         self._file.close()
+        self._recent.clear()
 
     def __contains__(self, name: str) -> bool:
         return bool(self._waiting.get(name))
@@ -258,7 +269,8 @@ class Spool:
         except OSError as error:
             raise InputError(
                 f"{tempfile.gettempdir()}: tensors of a large batch wait there, and after {offset / 2**30:.1f} GiB "
-                f"there is no room for more ({error}); set TMPDIR to a folder with more room, or compare smaller images"
+                f"there is no room for more ({error}); set TMPDIR to a folder with more room, or compare "
+                "smaller images or fewer steps"
             ) from None
         self._offsets.append(offset)
         return len(self._offsets) - 1

@@ -178,17 +178,34 @@ def measure_series(
     Raises:
         WorkerError: a side failed.
     """
+    operations = _count([load for variable in variables for load in variable.loads], args, threads, progress)
     known: dict[Load, Cost] = {}
+    for variable in variables:
+        for label, load in zip(variable.labels(), variable.loads, strict=True):
+            if load not in known:
+
+                def told(what: str, where: str = f"{variable.name} {label}") -> None:
+                    progress(f"{where}: {what}")
+
+                known[load] = Cost(operations[load], measure_load(args, load, sides, rounds, threads, told))
+        yield Series(variable, [known[load] for load in variable.loads])
+
+
+def _count(
+    loads: Sequence[Load], args: argparse.Namespace, threads: int, progress: Callable[[str], None]
+) -> dict[Load, int]:
+    """Return the operations of a step at each load, counted in a process that has ended before others are measured."""
+    progress("arithmetic")
+    counted: dict[Load, int] = {}
     with Side("detr_pt", threads) as counting:
-        for variable in variables:
-            for label, load in zip(variable.labels(), variable.loads, strict=True):
-                if load not in known:
+        for load in dict.fromkeys(loads):
+            counting.ask("build", **_building(args, load))
+            counted[load] = counting.ask("operations")
+    return counted
 
-                    def told(what: str, where: str = f"{variable.name} {label}") -> None:
-                        progress(f"{where}: {what}")
 
-                    known[load] = measure_load(args, load, sides, rounds, threads, counting, told)
-            yield Series(variable, [known[load] for load in variable.loads])
+def _building(args: argparse.Namespace, load: Load) -> dict[str, Any]:
+    return {"args": {**vars(args), **load.options()}, "size": load.size}
 
 
 def measure_load(
@@ -197,27 +214,14 @@ def measure_load(
     sides: Sequence[str],
     rounds: int,
     threads: int,
-    counting: Side,
     progress: Callable[[str], None] = lambda _: None,
-) -> Cost:
+) -> dict[str, Taken]:
     """Measure one load, each side in a fresh process; see ``measure_series``.
-
-    Args:
-        args: options of the detector and its training.
-        load: what of them it changes.
-        sides: of ``parity.bench.sides.SIDES``.
-        rounds: how often, in turns.
-        threads: of each side.
-        counting: a side of PyTorch that counts operations, and waits while others are measured.
-        progress: called with what is done next.
 
     Raises:
         WorkerError: a side failed.
     """
-    build = {"args": {**vars(args), **load.options()}, "size": load.size}
-    progress("arithmetic")
-    counting.ask("build", **build)
-    operations = counting.ask("operations")
+    build = _building(args, load)
     steps: dict[str, list[float]] = {name: [] for name in sides}
     with ExitStack() as stack:
         running = {name: stack.enter_context(Side(name, threads)) for name in sides}
@@ -232,5 +236,4 @@ def measure_load(
             progress(f"round {number + 1} of {rounds}")
             for name, side in running.items():
                 steps[name].append(side.ask("step"))
-        taken = {name: Taken(steps[name], before[name], side.ask("memory")) for name, side in running.items()}
-    return Cost(operations, taken)
+        return {name: Taken(steps[name], before[name], side.ask("memory")) for name, side in running.items()}

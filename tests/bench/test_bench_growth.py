@@ -122,7 +122,7 @@ def test_a_planted_growth_is_found(
         assert [set(one["beyond"]) for one in series["growth"]] == [set(), set(told)]
     # Two images of 64 pixels are in both series and measured once; each load has its three processes.
     assert len(built) == 3 * 4
-    assert [one["batch_size"] for one in built[::3]] == [2, 2, 1, 4]
+    assert [one["batch_size"] for one in built] == [2, 2, 1, 4] + [number for number in (2, 2, 1, 4) for _ in range(2)]
     batch = report["series"][1]
     assert [cost["sides"]["detr_pt"]["before"] for cost in batch["costs"]] == [500.0] * 3
     assert [len(cost["sides"]["detr_pt"]["step"]) for cost in batch["costs"]] == [2] * 3

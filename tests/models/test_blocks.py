@@ -1,5 +1,6 @@
 """A backbone's step in oneDNN's layout: as exact as the modules are, and only where nobody looks at them."""
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -126,7 +127,59 @@ def other_forward(body: ResNet) -> Iterator[None]:
     del body.layer3[0].conv1.forward
 
 
+@contextmanager
+def put(module: nn.Module, name: str, other: Any) -> Iterator[None]:
+    before = getattr(module, name)
+    setattr(module, name, other)
+    yield
+    setattr(module, name, before)
+
+
+def convolution(**changes: Any) -> nn.Conv2d:
+    return nn.Conv2d(128, 128, 3, **{"padding": 1, "bias": False} | changes)
+
+
+@contextmanager
+def anomalies() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with torch.autograd.detect_anomaly():
+            yield
+
+
+@contextmanager
+def not_finite(body: ResNet, value: float = float("nan")) -> Iterator[None]:
+    weight = body.layer1[0].conv1.weight
+    before = weight.detach().clone()
+    with torch.no_grad():
+        weight[0] = value
+    yield
+    with torch.no_grad():
+        weight.copy_(before)
+
+
+@contextmanager
+def in_evaluation(body: ResNet) -> Iterator[None]:
+    body.eval()
+    yield
+    body.train()
+
+
 LOOKING = {
+    "in evaluation": in_evaluation,
+    "NaN": not_finite,
+    "infinity": lambda body: not_finite(body, float("inf")),
+    "a huge weight": lambda body: not_finite(body, -1e6),
+    "anomalies": lambda _: anomalies(),
+    "bias": lambda body: put(body.layer2[1], "conv2", convolution(bias=True)),
+    "groups": lambda body: put(body.layer2[1], "conv2", convolution(groups=2)),
+    "reflection": lambda body: put(body.layer2[1], "conv2", convolution(padding_mode="reflect")),
+    "no ReLU": lambda body: put(body.layer2[1], "relu2", nn.Sequential()),
+    "no pooling": lambda body: put(body, "maxpool", nn.Sequential()),
+    "longer shortcut": lambda body: put(
+        body.layer2[0], "downsample", nn.Sequential(*body.layer2[0].downsample, nn.ReLU())
+    ),
+    "class of all": lambda _: put(nn.ReLU, "forward", lambda _self, x: torch.relu(x)),
     "forward hook": lambda body: hooked(lambda one: one.register_forward_hook(lambda *_: None), body),
     "hook before": lambda body: hooked(lambda one: one.register_forward_pre_hook(lambda *_: None), body),
     "backward hook": lambda body: hooked(lambda one: one.register_full_backward_hook(lambda *_: None), body),
@@ -169,6 +222,19 @@ def test_predictions_are_the_same_whether_somebody_looks(without: Callable[[], A
         alone = body(images())
         body.layer1[0].conv1.register_forward_hook(lambda *_: None)
         assert all(map(torch.equal, alone, body(images())))
+
+
+@pytest.mark.usefixtures("any_size")
+def test_gradients_of_functions_are_taken_as_before() -> None:
+    body = network()
+
+    def total(parameters: dict[str, Tensor], x: Tensor) -> Tensor:
+        return torch.func.functional_call(body, parameters, (x,))[-1].square().sum()
+
+    parameters = {name: weight.detach() for name, weight in body.named_parameters()}
+    gradients = torch.func.grad(total)(parameters, images())
+    passed(body, images())
+    assert gradients.keys() == parameters.keys() and all(gradient.isfinite().all() for gradient in gradients.values())
 
 
 def test_float64_and_small_images_are_as_usual() -> None:
