@@ -17,8 +17,8 @@ from detr_common.options import default_args
 from parity.client import Worker
 from parity.layers import LayersSession
 from parity.process import WorkerError
+from parity.run_by_run import prepare
 from parity.rungs import PORT, REFERENCE, TRUTH
-from parity.steps import _prepare
 from parity.trace import Entry
 from parity.turns import in_turns
 
@@ -102,5 +102,5 @@ def test_where_one_worker_refuses_the_others_are_heard_to_the_end(refusing: int)
         list(in_turns(workers, lambda *_: None))
     assert [worker.ended for worker in workers.values()] == [i != refusing for i in range(2)]
     with pytest.raises(WorkerError, match="cannot be built"):
-        _prepare(workers)
+        prepare(workers)
     assert all(worker.ended for worker in workers.values())
