@@ -4,7 +4,7 @@ PyTorch converts the maps before and after every convolution otherwise, 400 time
 convolutions have no layout to stay in, and its norms are computed with what follows them: detr_jt has no such file.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import torch
@@ -36,7 +36,7 @@ FORWARD = {kind: kind.forward for kind in {*BODY.values(), *BOTTLENECK.values()}
 def can_be_in_blocks(body: nn.Module, images: Tensor, known: Collection[type[nn.Module]]) -> bool:
     """Tell whether ``maps_in_blocks`` may take the place of the modules of ``body``.
 
-    It may in training, in float32 on a CPU, with images that are not small and weights that are not huge, if the
+    It may in training, in float32 on a CPU, with images that are not small and numbers that are not huge, if the
     modules are those that ``ResNet`` makes and nobody looks at what they compute: hooks and modes are shown what each
     module returns.
 
@@ -60,7 +60,7 @@ def can_be_in_blocks(body: nn.Module, images: Tensor, known: Collection[type[nn.
         and not looked_at()
         and as_built(body, known)
         and not any(changed(module) for module in body.modules() if module is not body)
-        and moderate(body)
+        and moderate([images, *body.parameters()])
     )
 
 
@@ -95,13 +95,13 @@ def changed(module: nn.Module) -> bool:
     return "forward" in vars(module) or any(getattr(module, hooks) for hooks in HOOKS)
 
 
-def moderate(body: nn.Module) -> bool:
-    """Tell whether all parameters are finite and of a size that overflows nowhere.
+def moderate(tensors: Iterable[Tensor]) -> bool:
+    """Tell whether images and parameters are finite and of a size that overflows nowhere.
 
     oneDNN's ReLU makes 0 of NaN: a step would go on as if there were none, and its losses and gradients be finite.
     """
-    largest = torch.stack([limit for weight in body.parameters() for limit in weight.detach().aminmax()]).abs().max()
-    return bool(largest <= MOST)
+    limits = [limit for tensor in tensors for limit in tensor.detach().aminmax()]
+    return bool(torch.stack(limits).abs().max() <= MOST)
 
 
 def maps_in_blocks(body: Any, images: Tensor) -> list[Tensor]:
@@ -111,7 +111,8 @@ def maps_in_blocks(body: Any, images: Tensor) -> list[Tensor]:
         body: a ``ResNet``.
         images: float32 [B, 3, H, W].
     """
-    x = body.maxpool(normalised(body.conv1, body.bn1, images).relu_()).to_mkldnn()
+    x = normalised(body.conv1, body.bn1, images.to_mkldnn()).relu_()
+    x = F.max_pool2d(x, body.maxpool.kernel_size, body.maxpool.stride, body.maxpool.padding)
     maps = []
     for stage in (body.layer1, body.layer2, body.layer3, body.layer4):
         for block in stage:

@@ -225,6 +225,15 @@ def test_predictions_are_the_same_whether_somebody_looks(without: Callable[[], A
 
 
 @pytest.mark.usefixtures("any_size")
+@pytest.mark.parametrize("value", [float("nan"), float("-inf"), 1e6])
+def test_what_is_not_finite_in_an_image_goes_on(value: float) -> None:
+    body, x = network(), images()
+    x[1, 2, 3, 4] = value
+    assert not blocks.can_be_in_blocks(body, x, BLOCKS)
+    assert body(x)[-1].isfinite().all() == (value == 1e6)
+
+
+@pytest.mark.usefixtures("any_size")
 def test_gradients_of_functions_are_taken_as_before() -> None:
     body = network()
 
