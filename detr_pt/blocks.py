@@ -60,7 +60,7 @@ def can_be_in_blocks(body: nn.Module, images: Tensor, known: Collection[type[nn.
         and not looked_at()
         and as_built(body, known)
         and not any(changed(module) for module in body.modules() if module is not body)
-        and moderate([images, *body.parameters()])
+        and moderate([images, *body.parameters(), factors(body)])
     )
 
 
@@ -96,12 +96,19 @@ def changed(module: nn.Module) -> bool:
 
 
 def moderate(tensors: Iterable[Tensor]) -> bool:
-    """Tell whether images and parameters are finite and of a size that overflows nowhere.
+    """Tell whether what a step begins with is finite and of ordinary size.
 
-    oneDNN's ReLU makes 0 of NaN: a step would go on as if there were none, and its losses and gradients be finite.
+    oneDNN's ReLU makes 0 of NaN: a step would go on as if there were none, and its losses and gradients be finite. What
+    overflows within one convolution although its weights are of ordinary size is not seen.
     """
     limits = [limit for tensor in tensors for limit in tensor.detach().aminmax()]
     return bool(torch.stack(limits).abs().max() <= MOST)
+
+
+def factors(body: nn.Module) -> Tensor:
+    """Return in one row what all frozen norms multiply by and add: of a negative variance they make NaN."""
+    norms = [module.folded() for module in body.modules() if isinstance(module, FrozenBatchNorm2d)]
+    return torch.cat([part.flatten() for folded in norms for part in folded])
 
 
 def maps_in_blocks(body: Any, images: Tensor) -> list[Tensor]:

@@ -159,6 +159,15 @@ def not_finite(body: ResNet, value: float = float("nan")) -> Iterator[None]:
 
 
 @contextmanager
+def wrong_norm(body: ResNet, buffer: str, value: float) -> Iterator[None]:
+    values = getattr(body.layer1[0].bn1, buffer)
+    before = values.clone()
+    values[3] = value
+    yield
+    values.copy_(before)
+
+
+@contextmanager
 def in_evaluation(body: ResNet) -> Iterator[None]:
     body.eval()
     yield
@@ -170,6 +179,8 @@ LOOKING = {
     "NaN": not_finite,
     "infinity": lambda body: not_finite(body, float("inf")),
     "a huge weight": lambda body: not_finite(body, -1e6),
+    "negative variance": lambda body: wrong_norm(body, "running_var", -1.0),
+    "NaN in a norm": lambda body: wrong_norm(body, "bias", float("nan")),
     "anomalies": lambda _: anomalies(),
     "bias": lambda body: put(body.layer2[1], "conv2", convolution(bias=True)),
     "groups": lambda body: put(body.layer2[1], "conv2", convolution(groups=2)),
