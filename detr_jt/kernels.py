@@ -5,8 +5,7 @@ GPU, and wherever else `ours` says no, the same is computed by Jittor's operatio
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import jittor as jt
 from jittor import Var
@@ -22,77 +21,11 @@ static inline double root_of(double x) { return __builtin_sqrt(x); }
 static inline float joined(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
 static inline double joined(double a, double b, double c) { return __builtin_fma(a, b, c); }
 """
-_ADAMW = (
-    EXACT
-    + """
-template <class T>
-static void adamw(long n, const T* __restrict__ p, const T* __restrict__ g, const T* __restrict__ m,
-                  const T* __restrict__ v, T* __restrict__ p_new, T* __restrict__ m_new, T* __restrict__ v_new,
-                  T kept, T first, T second, T rest, T root, T eps, T step) {
-    #pragma omp parallel for simd schedule(static) if(n > 65536)
-    for (long i = 0; i < n; i++) {
-        T mean = joined(g[i] - m[i], first, m[i]);
-        T square = joined(g[i] * rest, g[i], v[i] * second);
-        T denominator = root_of(square) / root + eps;
-        m_new[i] = mean;
-        v_new[i] = square;
-        p_new[i] = p[i] * kept - mean * step / denominator;
-    }
-}
-#pragma GCC pop_options
-"""
-)
-_ADAMW_CALL = """
-    adamw<in0_type>(in0->num, in0_p, in1_p, in2_p, in3_p, out0_p, out1_p, out2_p, data["kept"], data["first"],
-                    data["second"], data["rest"], data["root"], data["eps"], data["step"]);
-"""
 
 
 def ours(*values: Var) -> bool:
     """Whether values, all of float32 or all of float64, are computed by the kernels of this file."""
     return not jt.flags.use_cuda and {str(value.dtype) for value in values} in ({"float32"}, {"float64"})
-
-
-def adamw(p: Var, gradient: Var, state: Mapping[str, Any], group: Mapping[str, Any]) -> Sequence[Var]:
-    """Return a parameter and its two moments after a step; see ``detr_jt.optimizer.update``."""
-    (beta1, beta2), steps = group["betas"], state["step"]
-    numbers = {
-        "kept": 1 - group["lr"] * group["weight_decay"],
-        "first": 1 - beta1,
-        "second": beta2,
-        "rest": 1 - beta2,
-        "root": math.sqrt(1 - beta2**steps),
-        "eps": group["eps"],
-        "step": group["lr"] / (1 - beta1**steps),
-    }
-    inputs = [p, gradient, state["exp_avg"], state["exp_avg_sq"]]
-    return jt.code([p.shape] * 3, [p.dtype] * 3, inputs, cpu_header=_ADAMW, cpu_src=_ADAMW_CALL, data=numbers)
-
-
-_SQUARES = """
-#include <vector>
-template <class T>
-static double squares(long n, const T* x) {
-    // Blocks that do not depend on the number of threads, nor does the sum.
-    const long size = 16384, blocks = (n + size - 1) / size;
-    std::vector<double> sums(blocks);
-    #pragma omp parallel for schedule(static) if(blocks > 4)
-    for (long b = 0; b < blocks; b++) {
-        const long end = std::min(n, (b + 1) * size);
-        double sum = 0;
-        for (long i = b * size; i < end; i++) sum += (double)x[i] * x[i];
-        sums[b] = sum;
-    }
-    double total = 0;
-    for (double sum : sums) total += sum;
-    return total;
-}
-"""
-
-
-def squares(x: Var) -> Var:
-    """Return the sum of the squares of all values, float64 [1]."""
-    return jt.code((1,), "float64", [x], cpu_header=_SQUARES, cpu_src="out0_p[0] = squares<in0_type>(in0->num, in0_p);")
 
 
 _PRODUCT = """

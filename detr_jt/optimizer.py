@@ -18,7 +18,7 @@ from detr_common.optimizer_state import (
     check_schedule_state,
     plain,
 )
-from detr_jt import kernels
+from detr_jt import kernels, update_kernels
 from detr_jt.layers import constant
 
 # Saved as PyTorch saves them; none of them is acted upon.
@@ -188,7 +188,7 @@ def update(p: Var, gradient: Var, state: dict[str, Any], group: Mapping[str, Any
     """
     state["step"] += 1
     if kernels.ours(p, gradient, state["exp_avg"], state["exp_avg_sq"]):
-        after = kernels.adamw(p, gradient, state, group)
+        after = update_kernels.adamw(p, gradient, state, group)
         for value, new in zip((p, state["exp_avg"], state["exp_avg_sq"]), after, strict=True):
             value.update(new)
         return
@@ -260,18 +260,12 @@ def clip_grad_norm(optimizer: AdamW, max_norm: float) -> Var:
         The norm before, a scalar.
     """
     values = list(gradients(optimizer).values())
-    # In float64, row by row and tensor by tensor, since Jittor adds one value after the other: in float32 that costs
-    # percents of a large tensor, in float64 digits.
-    if kernels.ours(*values):
-        sums = [kernels.squares(value) for value in values]
-    else:
-        rows = [value.float64().reshape(value.shape[0], -1) for value in values]
-        sums = [(row * row).sum(1).sum() for row in rows]
+    sums = [update_kernels.squares(value) for value in values]
     norm = jt.concat(sums).sum().sqrt()
     if max_norm > 0:
         factor = jt.minimum(constant(max_norm, norm) / (norm + constant(1e-6, norm)), constant(1.0, norm))
         for value in values:
-            value.update(value * factor.cast(str(value.dtype)))
+            value.update(update_kernels.scaled(value, factor.cast(str(value.dtype))))
     return norm.cast(str(values[0].dtype))
 
 

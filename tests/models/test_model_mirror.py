@@ -62,6 +62,7 @@ EXTRAS = {
 FILES = {
     ("detr_pt", "blocks.py"): "Jittor's convolutions have no layout to stay in",
     ("detr_jt", "kernels.py"): "PyTorch has an operation for each of these kernels",
+    ("detr_jt", "update_kernels.py"): "PyTorch has an operation for each of these kernels too",
     ("detr_jt", "softmax.py"): "as above",
     ("detr_jt", "convolution.py"): "oneDNN has no float64, and Jittor's own is a loop",
 }
