@@ -23,6 +23,8 @@ MOST = 2.0**16
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 Kinds = dict[str, type[nn.Module]]
+# What a frozen norm multiplies by and adds, [C] each.
+Factors = tuple[Tensor, Tensor]
 BODY: Kinds = {"conv1": Conv2d, "bn1": FrozenBatchNorm2d, "relu": nn.ReLU, "maxpool": MaxPool2d}
 BODY |= {f"layer{number}": nn.Sequential for number in range(1, 5)}
 BASIC: Kinds = {"conv1": Conv2d, "bn1": FrozenBatchNorm2d, "relu1": nn.ReLU}
@@ -60,7 +62,7 @@ def can_be_in_blocks(body: nn.Module, images: Tensor, known: Collection[type[nn.
         and not looked_at()
         and as_built(body, known)
         and not any(changed(module) for module in body.modules() if module is not body)
-        and moderate([images, *body.parameters(), factors(body)])
+        and moderate([images, *body.parameters(), torch.cat([torch.cat(both) for both in factors(body).values()])])
     )
 
 
@@ -105,10 +107,15 @@ def moderate(tensors: Iterable[Tensor]) -> bool:
     return bool(torch.stack(limits).abs().max() <= MOST)
 
 
-def factors(body: nn.Module) -> Tensor:
-    """Return in one row what all frozen norms multiply by and add: of a negative variance they make NaN."""
-    norms = [module.folded() for module in body.modules() if isinstance(module, FrozenBatchNorm2d)]
-    return torch.cat([part.flatten() for folded in norms for part in folded])
+def factors(body: nn.Module) -> dict[nn.Module, Factors]:
+    """Return what each frozen norm multiplies by and adds, see its ``folded``; computed for all of them together."""
+    norms = [module for module in body.modules() if isinstance(module, FrozenBatchNorm2d)]
+    channels = [len(norm.weight) for norm in norms]
+    every = {name: torch.cat([getattr(norm, name) for norm in norms]) for name, _ in norms[0].named_buffers()}
+    eps = torch.tensor([norm.eps for norm in norms]).repeat_interleave(torch.tensor(channels))
+    scale = every["weight"] * (every["running_var"] + eps).rsqrt()
+    shift = every["bias"] - every["running_mean"] * scale
+    return dict(zip(norms, zip(scale.split(channels), shift.split(channels), strict=True), strict=True))
 
 
 def maps_in_blocks(body: Any, images: Tensor) -> list[Tensor]:
@@ -118,30 +125,33 @@ def maps_in_blocks(body: Any, images: Tensor) -> list[Tensor]:
         body: a ``ResNet``.
         images: float32 [B, 3, H, W].
     """
-    x = normalised(body.conv1, body.bn1, images.to_mkldnn()).relu_()
+    norms = factors(body)
+    x = normalised(body.conv1, norms[body.bn1], images.to_mkldnn()).relu_()
     x = F.max_pool2d(x, body.maxpool.kernel_size, body.maxpool.stride, body.maxpool.padding)
     maps = []
     for stage in (body.layer1, body.layer2, body.layer3, body.layer4):
         for block in stage:
-            x = residual(block, x)
+            x = residual(block, x, norms)
         maps.append(x)
     return [one.to_dense() for one in (maps if body.all_maps else maps[-1:])]
 
 
-def residual(block: Any, x: Tensor) -> Tensor:
-    """Return what a residual block makes of a map."""
-    out = normalised(block.conv1, block.bn1, x)
-    out = normalised(block.conv2, block.bn2, out.relu_())
+def residual(block: Any, x: Tensor, norms: dict[nn.Module, Factors]) -> Tensor:
+    """Return what a residual block makes of a map, with the factors of its norms."""
+    out = normalised(block.conv1, norms[block.bn1], x)
+    out = normalised(block.conv2, norms[block.bn2], out.relu_())
     if hasattr(block, "conv3"):
-        out = normalised(block.conv3, block.bn3, out.relu_())
-    shortcut = x if block.downsample is None else normalised(*block.downsample, x)
-    return (out + shortcut).relu_()
+        out = normalised(block.conv3, norms[block.bn3], out.relu_())
+    if block.downsample is not None:
+        convolution, norm = block.downsample
+        x = normalised(convolution, norms[norm], x)
+    return out.add_(x).relu_()
 
 
-def normalised(convolution: Conv2d, norm: FrozenBatchNorm2d, x: Tensor) -> Tensor:
+def normalised(convolution: Conv2d, factors: Factors, x: Tensor) -> Tensor:
     """Return a normalised convolution of a map, in one convolution where that is less than to go over the map again."""
-    scale, shift = norm.folded()
-    by_output, shift = scale.reshape(-1, 1, 1, 1), shift.flatten()
+    scale, shift = factors
+    by_output = scale.reshape(-1, 1, 1, 1)
     weight, how = convolution.weight, (convolution.stride, convolution.padding, convolution.dilation)
     places = x.shape[0] * x.shape[2] * x.shape[3] / convolution.stride[0] ** 2
     if places > weight[0].numel():

