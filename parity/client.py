@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ from parity.capture import RecentArrays
 from parity.nursery import Nursery, forks
 from parity.process import Process, WorkerError, environment
 from parity.rungs import Run
+from parity.store import name_of, stored
 from parity.trace import Entry
 from parity.wire import Array
 
@@ -75,6 +76,9 @@ class Worker(Process):
 
     # Bytes that may wait to be compared, while the worker goes on.
     ahead = 512 * 2**20
+
+    # The file to which it is to write tensors, instead of sending them (``parity.store.Stored``).
+    spool: BinaryIO | None = None
 
     # Requests whose answer has not been read to its end; what stands in for a process answers at once.
     owed = 0
@@ -174,7 +178,8 @@ class Worker(Process):
             self._built = None
         self.owed += 1
         self._spent = True
-        self._send({"do": do, "arrays": list(arrays), **details})
+        spool = {} if self.spool is None else {"spool": name_of(self.spool)}
+        self._send({"do": do, "arrays": list(arrays), **spool, **details})
         for array in arrays.values():
             self._send({}, array)
 
@@ -214,7 +219,12 @@ class Worker(Process):
         while True:
             header, array = self._receive()
             if header["kind"] == "entry":
-                values = recent[header["repeats"]] if array is None else array
+                if header["repeats"]:
+                    values = recent[header["repeats"]]
+                elif array is None:
+                    values = stored(header["stored"])
+                else:
+                    values = array
                 recent.add(header["name"], values)
                 name, owner, source = header["name"], header["owner"], header["source"]
                 yield Entry(name, owner, source, values, header["caller"], header["inputs"], header["repeats"])

@@ -224,11 +224,13 @@ class LayersSession:
         keepers = _keepers(job, workers)
         judge = Judge(rungs.layers(job.exact, job.calibrated), tuple(workers), recent_of(workers))
 
-        def keep(run: Run, entry: Entry) -> None:
-            if run in keepers:
-                keepers[run].add(entry)
+        def start(run: Run) -> None:
+            job.start(workers[run])
 
-        for run, entry, place in hear(workers, lambda run: job.start(workers[run]), progress, self.sparing, note=keep):
+        def keep(run: Run, entry: Entry) -> None:
+            keepers[run].add(entry)
+
+        for run, entry, place in hear(workers, start, progress, self.sparing, note=keep if keepers else None):
             judge.take(run, entry, place)
         for keeper in keepers.values():
             keeper.close()

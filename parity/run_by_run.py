@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from functools import partial
 
 from detr_common.errors import InputError
 from parity.client import Worker
 from parity.process import WorkerError
 from parity.rungs import TRUTH, Run
+from parity.spool import Spool
 from parity.trace import Array, Entry
-from parity.turns import Heard, Progress, Spool, received, turns, with_spooled
+from parity.turns import Heard, Progress, received, spooled, turns, with_spooled
 
 # Asks the worker of a run for a step, with the choices that the float64 run of the reference has made in it.
 AskStep = Callable[[Run, int, Mapping[str, Array]], None]
@@ -93,8 +95,8 @@ class RunByRun:
         # What comes after a step in which a model raised is not judged.
         count = 1 + min([at for at, _ in self._failures.values()], default=len(self._spools))
         for number, spools in enumerate(self._spools[:count]):
-            self._ask(run, number, self._chosen(run, number))
-            spools[run] = stack.enter_context(Spool(received(run, worker, self._progress)))
+            ask = partial(self._ask, run, number, self._chosen(run, number))
+            spools[run] = stack.enter_context(spooled(worker, ask, received(run, worker, self._progress)))
             self._note_failure(run, number)
             if run in self._failures:
                 break

@@ -75,6 +75,10 @@ def compare_steps(session: LayersSession, job: StepsJob, progress: Progress = si
     return run.verdict(job.model.settings(session.workers))
 
 
+# Bytes of each run that may wait in a forced step.
+_AHEAD = 2**25
+
+
 class _Comparison:
     """Collects the findings of a job."""
 
@@ -149,7 +153,9 @@ class _Comparison:
             asking(run, number, {} if forced or run[1] == "float64" else workers[TRUTH].results)
 
         waiting: dict[str, Versions] = {}
-        heard = alone.step(number) if alone else hear(workers, ask, progress, self.sparing, first=TRUTH)
+        # In a forced step nothing is kept for gradients, so that all take it at once, however large the batch.
+        first, ahead = (None, _AHEAD) if forced else (TRUTH, None)
+        heard = alone.step(number) if alone else hear(workers, ask, progress, first=first, ahead=ahead)
         for run, entry, _ in heard:
             versions = waiting.setdefault(entry.name, {})
             versions[run] = entry

@@ -13,6 +13,7 @@ import os
 import socket
 import time
 import traceback
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -27,6 +28,7 @@ from parity.frameworks.base import Adapter
 from parity.mutants.data import reading_with
 from parity.nursery import nurse
 from parity.runs.curves import STEPS
+from parity.store import Store
 from parity.trace import Entry
 from parity.wire import Array, Disconnected, receive, send
 
@@ -87,16 +89,35 @@ def _answer(adapter: Adapter, request: dict[str, Any], arrays: dict[str, Array],
         send(answers, {"kind": "built", **built})
         return
 
-    def emit(entry: Any) -> None:
-        fields = {name: getattr(entry, name) for name in ("name", "owner", "source", "caller", "inputs", "repeats")}
-        send(answers, {"kind": "entry", **fields}, None if entry.repeats else entry.array)
+    with ExitStack() as stack:
+        spool = _open_spool(request.get("spool", ""), stack)
 
-    start = time.perf_counter()
-    results = perform(adapter, request, arrays, emit)
-    seconds = time.perf_counter() - start
+        def emit(entry: Any) -> None:
+            fields = {name: getattr(entry, name) for name in ("name", "owner", "source", "caller", "inputs", "repeats")}
+            header = {"kind": "entry", **fields}
+            if spool is not None and entry.array.size and not entry.repeats:
+                where = {"at": spool.append(entry.array), "shape": entry.array.shape, "dtype": str(entry.array.dtype)}
+                send(answers, {**header, "stored": where})
+            else:
+                send(answers, header, None if entry.repeats else entry.array)
+
+        start = time.perf_counter()
+        results = perform(adapter, request, arrays, emit)
+        if spool is not None:
+            spool.finish()
+        seconds = time.perf_counter() - start
     for name, array in results.items():
         send(answers, {"kind": "result", "name": name}, array)
     send(answers, {"kind": "done", "seconds": seconds})
+
+
+def _open_spool(name: str, stack: ExitStack) -> Store | None:
+    """Open the file to which tensors are to be written; None if they go by the pipe."""
+    if name:
+        # Where it cannot be opened, the asking process writes them.
+        with suppress(OSError):
+            return stack.enter_context(Store(name))
+    return None
 
 
 def perform(adapter: Adapter, request: dict[str, Any], arrays: dict[str, Array], emit: Any) -> dict[str, Array]:

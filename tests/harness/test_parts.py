@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from detr_common.errors import InputError
 from parity.capture import Backwards
 from parity.rungs import PORT, REFERENCE, RUNS, TRUTH, Run
+from parity.spool import Spool
 from parity.trace import Entry
-from parity.turns import Spool, in_turns, one_by_one
+from parity.turns import in_turns, one_by_one
 
 
 def parts_of(sizes: list[int], budget: int) -> list[list[int]]:

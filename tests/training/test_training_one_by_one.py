@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from detr_common.errors import InputError
 from detr_common.options import default_args
 from parity.batch import LARGE, is_large, mirrored
 from parity.demo import write_seeded_checkpoint
 from parity.ladder import training_batch
 from parity.layers import LayersJob, LayersSession
 from parity.mutants.kills import SMALL
+from parity.rungs import TRUTH
 from parity.steps import StepsJob, compare_steps
+from parity.store import Store
+from parity.trace import Array
 from parity.training import TrainingJob, compare_gradients, compare_losses
+from parity.turns import spooled
 
 Compare = Callable[[LayersSession, TrainingJob], Any]
 
@@ -77,3 +87,51 @@ def test_gradients_of_more_than_can_be_held_come_in_parts(
     verdict = compare_gradients(session, TrainingJob(LayersJob(args, weights, batch.images), batch))
     assert verdict, verdict.first_divergence
     assert verdict.compared > 1300
+
+
+def spooled_and_sent(session: LayersSession, job: TrainingJob) -> tuple[dict[str, Array], dict[str, Array]]:
+    """What a worker puts into a spool, and what it sends when asked for the same."""
+    session.build(job.model)
+    worker = session.workers[TRUTH]
+    with spooled(worker, partial(job.model.start, worker), worker.entries()) as spool:
+        found = spool.read_all()
+    assert worker.spool is None
+    job.model.start(worker)
+    return found, {entry.name: entry.array for entry in worker.entries()}
+
+
+def refuse(*_: object) -> None:
+    raise AssertionError("the asking process has written to the spool itself")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="files without a name have one for other processes on Linux only")
+def test_a_worker_writes_its_tensors_to_the_spool_itself(
+    session: LayersSession, job: TrainingJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Store, "append", refuse)
+    found, sent = spooled_and_sent(session, job)
+    assert len(found) == len(sent) > 100
+    for name, array in sent.items():
+        np.testing.assert_array_equal(found[name], array, strict=True)
+
+
+def test_a_spool_that_a_worker_cannot_open_is_written_by_the_asking_process(
+    session: LayersSession, job: TrainingJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("parity.client.name_of", lambda file: "/nowhere/spool")
+    found, sent = spooled_and_sent(session, job)
+    assert len(found) == len(sent) > 100
+    for name, array in sent.items():
+        np.testing.assert_array_equal(found[name], array, strict=True)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no device that is always full")
+def test_a_worker_that_finds_the_disk_full_says_what_to_do_and_can_be_asked_again(
+    session: LayersSession, job: TrainingJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as full, pytest.raises(InputError, match=r"no room for more .*; set TMPDIR to a folder"):
+        full.setattr(tempfile, "TemporaryFile", partial(open, "/dev/full", "r+b"))
+        spooled_and_sent(session, job)
+    assert session.usable
+    found, _ = spooled_and_sent(session, job)
+    assert found

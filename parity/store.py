@@ -1,0 +1,194 @@
+"""Arrays one after another in a file, past the cache of the system where it can be: they are read once, and late.
+
+What is written through the cache takes a page of memory for every page, which costs more than the disk does where the
+machine is virtual and gets its memory by the page.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import mmap
+import os
+import tempfile
+from collections.abc import Sequence
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from detr_common.errors import InputError
+
+Array = npt.NDArray[Any]
+
+# What disks read and write at a time is a divisor of this.
+_BLOCK = 4096
+# Where an array may begin, so that its values are aligned for every processor.
+_STEP = 64
+_BUFFER = 8 * 2**20
+
+
+class Stored(np.ndarray[Any, Any]):
+    """Stands for an array in a file: it has the shape and the dtype, but no value of its own.
+
+    Attributes:
+        offset: of the array in the file.
+    """
+
+    offset: int
+
+
+def stored(where: dict[str, Any]) -> Stored:
+    """Return what stands for the array that a message tells of."""
+    array: Stored = like(where["dtype"], where["shape"]).view(Stored)
+    array.offset = where["at"]
+    return array
+
+
+def like(dtype: npt.DTypeLike, shape: Sequence[int]) -> Array:
+    """Return an array that looks as said and takes no memory; its values are not to be read."""
+    return np.lib.stride_tricks.as_strided(np.empty(1, dtype), tuple(shape), [0] * len(shape))
+
+
+def name_of(file: BinaryIO) -> str:
+    """Return a name by which any process can open a file that has none, where the system has such names."""
+    return f"/proc/{os.getpid()}/fd/{file.fileno()}"
+
+
+class Store:
+    """Appends arrays to a file and reads them; use as a context manager.
+
+    Args:
+        file: its name, or its descriptor, with which it cannot be had past the cache.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+
+    def __init__(self, file: str | int) -> None:
+        self._direct = 0
+        if isinstance(file, int):
+            self._file = os.dup(file)
+        else:
+            self._file = self._open(file)
+        self._buffer: mmap.mmap | None = None
+        self._held = 0
+        self._written = 0
+
+    def _open(self, name: str) -> int:
+        # A system without the flag has no such name either.
+        self._direct = os.O_DIRECT
+        try:
+            return os.open(name, os.O_RDWR | self._direct)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+        self._direct = 0
+        return os.open(name, os.O_RDWR)
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; what is held back is lost."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    def append(self, array: Array) -> int:
+        """Append an array; return its offset.
+
+        Raises:
+            InputError: there is no room on disk.
+        """
+        array = np.asarray(array, order="C")
+        offset = self._written + self._held
+        view = array.reshape(-1).view(np.uint8).data if array.size else memoryview(b"")
+        if self._buffer is None:
+            # Begins where a page does, as what is not cached must.
+            self._buffer = mmap.mmap(-1, _BUFFER)
+        while view:
+            count = min(len(view), _BUFFER - self._held)
+            self._buffer[self._held : self._held + count] = view[:count]
+            self._held += count
+            view = view[count:]
+            if self._held == _BUFFER:
+                self._flush(self._buffer)
+        # A step divides the buffer, so there is room up to the next.
+        self._held += -self._held % _STEP
+        if self._held == _BUFFER:
+            self._flush(self._buffer)
+        return offset
+
+    def finish(self) -> None:
+        """Write what is held back; arrays can be read then.
+
+        Raises:
+            InputError: there is no room on disk.
+        """
+        if self._buffer is not None:
+            self._flush(self._buffer)
+            self._buffer = None
+
+    def _flush(self, buffer: mmap.mmap) -> None:
+        self._held += -self._held % _BLOCK
+        done = 0
+        while done < self._held:
+            try:
+                with memoryview(buffer) as view, view[done : self._held] as rest:
+                    done += os.pwrite(self._file, rest, self._written + done)
+            except OSError as error:
+                if not self._cached(error):
+                    raise InputError(no_room(self._written, error)) from None
+        self._written += self._held
+        self._held = 0
+
+    def read(self, offset: int, dtype: npt.DTypeLike, shape: Sequence[int]) -> Array:
+        """Return an array of a file that was finished.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        dtype, shape = np.dtype(dtype), tuple(shape)
+        size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        before = offset % _BLOCK
+        length = before + size + -(before + size) % _BLOCK
+        room = np.empty(length + _BLOCK, np.uint8)
+        begin = -room.ctypes.data % _BLOCK
+        room = room[begin : begin + length]
+        done = 0
+        while done < length:
+            try:
+                count = os.preadv(self._file, [room.data[done:]], offset - before + done)
+            except OSError as error:
+                if not self._cached(error):
+                    raise
+                continue
+            if not count:
+                raise OSError(errno.EIO, f"the file ends before byte {offset + size}")
+            done += count
+        return room[before : before + size].view(dtype).reshape(shape)
+
+    def _cached(self, error: OSError) -> bool:
+        """Go on through the cache where the file system can do nothing else; tell whether that is new."""
+        if error.errno != errno.EINVAL or not self._direct:
+            return False
+        fcntl.fcntl(self._file, fcntl.F_SETFL, fcntl.fcntl(self._file, fcntl.F_GETFL) & ~self._direct)
+        self._direct = 0
+        return True
+
+
+def no_room(written: int, error: OSError) -> str:
+    """Say that tensors of a large batch cannot wait on disk, and what to do.
+
+    Args:
+        written: bytes until then.
+        error: that writing more has raised.
+    """
+    return (
+        f"{tempfile.gettempdir()}: tensors of a large batch wait there, and after {written / 2**30:.1f} GiB there is "
+        f"no room for more ({error}); set TMPDIR to a folder with more room, or compare smaller images or fewer steps"
+    )
