@@ -12,7 +12,7 @@ from parity.process import WorkerError
 from parity.rungs import TRUTH, Run
 from parity.spool import Spool
 from parity.trace import Array, Entry
-from parity.turns import Heard, Progress, received, spooled, turns, with_spooled
+from parity.turns import Heard, Progress, received, release_all, spooled, turns, with_spooled
 
 # Asks the worker of a run for a step, with the choices that the float64 run of the reference has made in it.
 AskStep = Callable[[Run, int, Mapping[str, Array]], None]
@@ -67,7 +67,7 @@ class RunByRun:
         with ExitStack() as stack:
             for run in before:
                 self._take_all(run, stack)
-            self._release()
+            release_all(self._workers)
             self._stack = stack.pop_all()
 
     def __enter__(self) -> RunByRun:
@@ -90,7 +90,7 @@ class RunByRun:
         return {self._workers[run].label: what for run, (at, what) in self._failures.items() if at == number}
 
     def _take_all(self, run: Run, stack: ExitStack) -> None:
-        self._release()
+        release_all(self._workers)
         worker = self._workers[run]
         # What comes after a step in which a model raised is not judged.
         count = 1 + min([at for at, _ in self._failures.values()], default=len(self._spools))
@@ -114,7 +114,3 @@ class RunByRun:
         # Where the run that chooses has failed, the others go on without, and all are judged up to there.
         follows = run[1] != "float64" and number < len(self._choices)
         return self._choices[number].read_all() if follows else {}
-
-    def _release(self) -> None:
-        for worker in self._workers.values():
-            worker.release()

@@ -20,7 +20,7 @@ from parity.steps_verdict import Finding, FreeStep, StepsVerdict
 from parity.tally import Tally
 from parity.trace import Array, Entry
 from parity.training import Progress, silent
-from parity.turns import hear
+from parity.turns import hear, release_all
 
 PAIRS = {dtype: ((PORT, dtype), (REFERENCE, dtype)) for dtype in ("float64", "float32")}
 
@@ -105,6 +105,8 @@ class _Comparison:
     def forced(self, workers: Mapping[Run, Worker], progress: Progress) -> None:
         """Take steps on drawn gradients."""
         self._run = "forced"
+        if self.sparing:
+            release_all(workers)
         prepare(workers)
         for number in range(self.job.forced):
             for versions in self._step(workers, number, True, progress):
@@ -165,8 +167,7 @@ class _Comparison:
         self.crashes += [f"{who}: {what}" for who, what in (alone.failures(number) if alone else failed).items()]
         for name, versions in waiting.items():
             absent = ", ".join(" ".join(run) for run in workers if run not in versions)
-            owner = next(iter(versions.values())).owner
-            self._find(name, owner, f"not in {absent}", math.inf)
+            self._find(name, next(iter(versions.values())).owner, f"not in {absent}", math.inf)
 
     def _judge_forced(self, versions: Versions, steps: int) -> None:
         self.compared["forced"] += 1
@@ -274,8 +275,7 @@ class _Comparison:
             self._find(f"step{number}", "training", problem, step.ratio / self.policy.factor)
 
     def verdict(self, settings: dict[str, Any]) -> StepsVerdict:
-        job = self.job
-        wanted = {"forced": job.forced > 0, "free": job.free > 0}
+        wanted = {"forced": self.job.forced > 0, "free": self.job.free > 0}
         missing = [kind for kind, due in wanted.items() if due and not self.compared[kind]]
         return StepsVerdict(
             tuple(self.findings),
@@ -284,8 +284,8 @@ class _Comparison:
             self.compared,
             self.ulps,
             tuple(self.steps),
-            job.policy,
-            {**settings, "forced": job.forced, "free": job.free, "seed": job.seed},
+            self.job.policy,
+            {**settings, "forced": self.job.forced, "free": self.job.free, "seed": self.job.seed},
             absolute=tuple(self.absolute),
         )
 

@@ -9,6 +9,7 @@ from functools import partial
 from typing import BinaryIO, Protocol
 
 from detr_common.errors import InputError
+from detr_common.memory import give_freed_memory_back
 from parity.ahead import ReadAhead
 from parity.process import WorkerError
 from parity.rungs import PORT, Run, foremost
@@ -64,8 +65,7 @@ def hear(
     if sparing:
 
         def ask_alone(run: Run) -> None:
-            for worker in workers.values():
-                worker.release()
+            release_all(workers)
             ask(run)
 
         yield from one_by_one(workers, ask_alone, progress, note)
@@ -80,6 +80,17 @@ def hear(
         if note:
             note(run, entry)
         yield run, entry, place
+
+
+def release_all(workers: Mapping[Run, Resting]) -> None:
+    """Let all workers, and this process, give back what memory they have no use for.
+
+    Raises:
+        WorkerError: a worker died.
+    """
+    for worker in workers.values():
+        worker.release()
+    give_freed_memory_back()
 
 
 def in_turns(workers: Mapping[Run, Answering], progress: Progress, ahead: int | None = None) -> Iterator[Heard]:
