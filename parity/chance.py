@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -63,17 +63,23 @@ def gradient(seed: int, step: int, parameter: str, shape: tuple[int, ...]) -> np
     return np.asarray(values, dtype=np.float32)
 
 
-def norms(gradients: Mapping[str, Array]) -> list[float]:
-    """Return the 2-norm of each gradient, in the order of their names."""
-    return [math.sqrt(float(np.sum(np.square(gradients[name], dtype=np.float64)))) for name in sorted(gradients)]
+def norm(values: Array) -> float:
+    """Return the 2-norm of all values, added in float64."""
+    return math.sqrt(float(np.sum(np.square(values, dtype=np.float64))))
 
 
-def clipped(gradients: Mapping[str, Array], max_norm: float) -> dict[str, Array]:
-    """Return gradients scaled down to a common 2-norm of ``max_norm`` where theirs is larger; 0 leaves them."""
-    norm = math.hypot(*norms(gradients))
-    if not 0 < max_norm < norm:
-        return dict(gradients)
-    return {name: value * value.dtype.type(max_norm / norm) for name, value in gradients.items()}
+def clipped(gradients: dict[str, Array], max_norm: float) -> dict[str, Array]:
+    """Return gradients scaled down to a common 2-norm of ``max_norm`` where theirs is larger; 0 leaves them.
+
+    What is given is empty afterwards: two copies of all gradients would be much memory.
+    """
+    common = math.hypot(*(norm(gradients[name]) for name in sorted(gradients)))
+    factor = max_norm / common if 0 < max_norm < common else None
+    scaled = {}
+    for name in list(gradients):
+        value = gradients.pop(name)
+        scaled[name] = value if factor is None else value * value.dtype.type(factor)
+    return scaled
 
 
 def _generator(*key: Any) -> np.random.Generator:

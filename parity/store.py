@@ -76,8 +76,7 @@ class Store:
         self._written = 0
 
     def _open(self, name: str) -> int:
-        # A system without the flag has no such name either.
-        self._direct = os.O_DIRECT
+        self._direct = getattr(os, "O_DIRECT", 0)
         try:
             return os.open(name, os.O_RDWR | self._direct)
         except OSError as error:

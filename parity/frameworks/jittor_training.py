@@ -33,7 +33,7 @@ HOLDERS = (nn.Sequential, nn.ModuleList, nn.ParameterList)
 CHOOSING = (nn.ReLU, nn.Pool, HungarianMatcher, Dropout, Absolute, Minimum, Maximum, Clamp)
 
 # What a pass may hold beside its own needs; where a model has more to show, it runs again for the rest.
-HELD_BYTES = 2 * 2**30
+HELD_BYTES = 5 * 2**28
 
 
 class JittorTensors:

@@ -158,10 +158,10 @@ class Training(ABC):
     def clip(self, prefix: str, emit: EmitEntry) -> None:
         """Clip the gradients; emit their common norm before, and the norm of each after."""
         norm = float(self.optim.clip_grad_norm(self.optimizer, self.args.clip_max_norm))
-        left = {name: self.to_numpy(value) for name, value in self.optim.gradients(self.optimizer).items()}
+        left = self.optim.gradients(self.optimizer)
         # With the names of those that have a gradient, so that one that is missing can be named.
         fed = NAMES_APART.join(sorted(left))
-        values = np.array([norm, *chance.norms(left)], self.args.dtype)
+        values = np.array([norm, *(chance.norm(self.to_numpy(left[name])) for name in sorted(left))], self.args.dtype)
         emit(Entry(f"{prefix}norm", "clip_grad_norm", "", values, inputs=fed if len(fed) < _LONGEST else ""))
 
     def emit_moments(self, prefix: str, emit: EmitEntry) -> None:

@@ -1,0 +1,144 @@
+"""Arrays in a file: what is appended is read again, past the cache and through it, by this process and by another."""
+
+import errno
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from detr_common.errors import InputError
+from parity import store
+from parity.store import Store, like, name_of, stored
+
+Array = np.ndarray[Any, Any]
+
+
+@contextmanager
+def opened(path: Path, cached: bool) -> Iterator[Store]:
+    """The store of a new file, by its descriptor where it is to be cached."""
+    with path.open("w+b", buffering=0) as file, Store(file.fileno() if cached else str(path)) as one:
+        yield one
+
+
+def arrays() -> list[Array]:
+    rng = np.random.default_rng(0)
+    return [
+        rng.standard_normal((3, 5)),
+        np.zeros((0, 4), np.float32),
+        np.array(2.5),
+        rng.integers(0, 9, 7).astype(np.uint8),
+        rng.standard_normal((1000, 1100)).astype(np.float32).T,  # more than half of what is held back, and turned
+        rng.standard_normal(store._BUFFER // 8 + 3),  # more than all of it
+        np.array([True, False, True]),
+    ]
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_arrays_are_read_as_they_were_appended(cached: bool, tmp_path: Path) -> None:
+    given = arrays()
+    with opened(tmp_path / "store", cached) as one:
+        offsets = [one.append(array) for array in given]
+        one.finish()
+        for array, offset in list(zip(given, offsets, strict=True))[::-1]:
+            found = one.read(offset, array.dtype, array.shape)
+            np.testing.assert_array_equal(found, array, strict=True)
+            assert found.flags.aligned
+
+
+def test_what_one_store_writes_another_reads(tmp_path: Path) -> None:
+    given = arrays()
+    with (tmp_path / "store").open("w+b", buffering=0) as file, Store(str(tmp_path / "store")) as writer:
+        offsets = [writer.append(array) for array in given]
+        writer.finish()
+        names = [str(tmp_path / "store"), *([name_of(file)] if sys.platform == "linux" else [])]
+        for name in names:
+            with Store(name) as reader:
+                for array, offset in zip(given, offsets, strict=True):
+                    np.testing.assert_array_equal(reader.read(offset, array.dtype, array.shape), array, strict=True)
+
+
+@given(st.lists(st.integers(0, 300), min_size=1, max_size=30))
+def test_arrays_do_not_overlap_whatever_their_sizes(sizes: list[int]) -> None:
+    given = [np.full(size, number, np.uint8) for number, size in enumerate(sizes)]
+    buffer, store._BUFFER = store._BUFFER, 4096
+    try:
+        with tempfile.TemporaryDirectory() as folder, opened(Path(folder) / "store", cached=True) as one:
+            offsets = [one.append(array) for array in given]
+            one.finish()
+            for array, offset in zip(given, offsets, strict=True):
+                np.testing.assert_array_equal(one.read(offset, array.dtype, array.shape), array, strict=True)
+    finally:
+        store._BUFFER = buffer
+
+
+def refusing(call: Callable[..., Any], number: int, when: Callable[..., bool]) -> Callable[..., Any]:
+    """The call of the system, which refuses where ``when`` says so."""
+
+    def instead(*args: Any, **kwargs: Any) -> Any:
+        if when(*args):
+            raise OSError(number, os.strerror(number))
+        return call(*args, **kwargs)
+
+    return instead
+
+
+@pytest.mark.skipif(not hasattr(os, "O_DIRECT"), reason="the system has no way past its cache")
+@pytest.mark.parametrize("where", ["open", "pwrite", "preadv"])
+def test_a_file_system_that_cannot_do_without_its_cache(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import fcntl
+
+    refused = []
+
+    def direct(first: Any, *args: Any) -> bool:
+        flags = args[0] if where == "open" else fcntl.fcntl(first, fcntl.F_GETFL)
+        refused.append(bool(flags & os.O_DIRECT))
+        return refused[-1]
+
+    monkeypatch.setattr(os, where, refusing(getattr(os, where), errno.EINVAL, direct))
+    given = arrays()
+    with opened(tmp_path / "store", cached=False) as one:
+        offsets = [one.append(array) for array in given]
+        one.finish()
+        for array, offset in zip(given, offsets, strict=True):
+            np.testing.assert_array_equal(one.read(offset, array.dtype, array.shape), array, strict=True)
+    assert refused[0] and not refused[-1]
+
+
+def test_a_full_disk_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "pwrite", refusing(os.pwrite, errno.ENOSPC, lambda *_: True))
+    with (
+        opened(tmp_path / "store", cached=False) as one,
+        pytest.raises(InputError, match=r"no room for more .*; set TMPDIR to a folder with more room"),
+    ):
+        one.append(np.ones(4))
+        one.finish()
+
+
+def test_what_was_not_written_is_not_made_up(tmp_path: Path) -> None:
+    with opened(tmp_path / "store", cached=False) as one:
+        one.append(np.ones(4))
+        one.finish()
+        with pytest.raises(OSError, match="ends before byte 80000"):
+            one.read(0, np.float64, (10000,))
+
+
+def test_a_file_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        Store(str(tmp_path / "none"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_stands_for_an_array_looks_like_it() -> None:
+    one = stored({"at": 64, "dtype": "float32", "shape": [1000, 10**6]})
+    assert (one.offset, one.dtype, one.shape) == (64, np.float32, (1000, 10**6))
+    assert like("bool", ()).shape == ()
