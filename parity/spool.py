@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections import deque
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from typing import BinaryIO
 from weakref import WeakValueDictionary
@@ -31,6 +32,7 @@ class Spool:
     def __init__(self, entries: Iterable[Entry] = ()) -> None:
         try:
             self.file: BinaryIO = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - closed with the spool
+            self._store = _store_of(self.file)
         except OSError as error:
             raise InputError(
                 f"{tempfile.gettempdir()}: tensors of a large batch wait there, each run and step in a file, and no "
@@ -43,7 +45,6 @@ class Spool:
         self._offsets: list[int] = []
         # Those that somebody still has.
         self._recent: WeakValueDictionary[int, Array] = WeakValueDictionary()
-        self._store = _store_of(self.file)
         try:
             self.fill(entries)
         except BaseException:
@@ -118,7 +119,10 @@ class Spool:
 
 
 def _store_of(file: BinaryIO) -> Store:
-    try:
+    with suppress(OSError):
         return Store(name_of(file))
-    except OSError:
+    try:
         return Store(file.fileno())
+    except OSError:
+        file.close()
+        raise

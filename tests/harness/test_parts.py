@@ -1,5 +1,6 @@
 """Parts of a pass from its end on, and workers that answer one after another."""
 
+import errno
 import tempfile
 from collections.abc import Iterator
 from functools import partial
@@ -146,3 +147,12 @@ def test_a_full_disk_is_told_of_with_what_to_do(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(tempfile, "TemporaryFile", partial(open, "/dev/full", "wb"))
     with pytest.raises(InputError, match=r"no room for more .*; set TMPDIR to a folder with more room"):
         Spool(iter(entries("a")))
+
+
+def test_too_few_files_are_told_of_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("parity.spool.Store", refuse)
+    with pytest.raises(InputError, match=r"Too many open files\); compare fewer steps \(--free\)"):
+        Spool()
