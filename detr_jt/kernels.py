@@ -24,7 +24,7 @@ static inline double joined(double a, double b, double c) { return __builtin_fma
 
 
 def ours(*values: Var) -> bool:
-    """Whether values, all of float32 or all of float64, are computed by the kernels of this file."""
+    """Whether values, all of float32 or all of float64, are computed by kernels, of this file or ``update_kernels``."""
     return not jt.flags.use_cuda and {str(value.dtype) for value in values} in ({"float32"}, {"float64"})
 
 

@@ -1,4 +1,4 @@
-"""Kernels of the CPU for clipping and AdamW, which read and write each array once; see ``detr_jt.kernels``.
+"""Kernels of the CPU for clipping, in two passes, and AdamW, in one; see ``detr_jt.kernels``.
 
 PyTorch's AdamW and clipping write in place. In Jittor other operations may be waiting for the values of before, so that
 new arrays are written; past the cache, since an array that is larger than it would otherwise be read before that.

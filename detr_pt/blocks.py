@@ -112,8 +112,11 @@ def factors(body: nn.Module) -> dict[nn.Module, Factors]:
     norms = [module for module in body.modules() if isinstance(module, FrozenBatchNorm2d)]
     channels = [len(norm.weight) for norm in norms]
     every = {name: torch.cat([getattr(norm, name) for norm in norms]) for name, _ in norms[0].named_buffers()}
-    eps = torch.tensor([norm.eps for norm in norms]).repeat_interleave(torch.tensor(channels))
-    scale = every["weight"] * (every["running_var"] + eps).rsqrt()
+    variance = every["running_var"]
+    # Of the norms' dtype and device, whatever those of new tensors are.
+    counts = torch.tensor(channels, device=variance.device)
+    eps = variance.new_tensor([norm.eps for norm in norms]).repeat_interleave(counts)
+    scale = every["weight"] * (variance + eps).rsqrt()
     shift = every["bias"] - every["running_mean"] * scale
     return dict(zip(norms, zip(scale.split(channels), shift.split(channels), strict=True), strict=True))
 

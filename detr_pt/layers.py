@@ -16,6 +16,8 @@ ReLU = nn.ReLU
 class Dropout(nn.Dropout):
     """Dropout that draws its masks on a CPU in a sixth of the time; elsewhere it is PyTorch's own.
 
+    So it is with a probability that is within 2^-16 of 0 or 1.
+
     Args:
         p: probability with which a value is dropped.
     """

@@ -16,7 +16,6 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from detr_common.errors import InputError
-from detr_common.memory import keep_freed_memory
 from fixtures.pictures import PAIR
 from parity import demo, usage
 from parity.arguments import Fault, Html, JittorWeights, Json, Show, Size, Weights, checked_args
@@ -178,8 +177,6 @@ def exit_code(verdict: LayersVerdict) -> int:
 
 def main() -> NoReturn:
     """Run the command line; what cannot be done ends with one line and exit code 2 or 3."""
-    # The large arrays of one comparison are followed by those of the next, and fresh memory costs more than reading it.
-    keep_freed_memory()
     arguments = sys.argv[1:]
     code = _run(arguments or ["--help"])
     # Without a command nothing was compared, which is no pass.

@@ -17,7 +17,7 @@ from parity.capture import RecentArrays
 from parity.nursery import Nursery, forks
 from parity.process import Process, WorkerError, environment
 from parity.rungs import Run
-from parity.store import name_of, stored
+from parity.store import place_of, stored
 from parity.trace import Entry
 from parity.wire import Array
 
@@ -178,7 +178,7 @@ class Worker(Process):
             self._built = None
         self.owed += 1
         self._spent = True
-        spool = {} if self.spool is None else {"spool": name_of(self.spool)}
+        spool = {} if self.spool is None else {"spool": list(place_of(self.spool))}
         self._send({"do": do, "arrays": list(arrays), **spool, **details})
         for array in arrays.values():
             self._send({}, array)

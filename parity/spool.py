@@ -7,29 +7,41 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 from weakref import WeakValueDictionary
 
 from detr_common.errors import InputError
 from parity.capture import RECENT
-from parity.store import Store, Stored, like, name_of
+from parity.store import Store, Stored, like, place_of
 from parity.trace import Array, Entry
+
+
+class Waiting(Protocol):
+    """Entries that wait until they are asked for: on disk, so that only those that have been taken are in memory."""
+
+    def __contains__(self, name: str) -> bool: ...
+
+    def take(self, name: str) -> tuple[Entry, int]:
+        """Return an entry, with its array, and its place among all; it then waits no longer."""
+
+    def rest(self) -> Iterator[tuple[Entry, int]]:
+        """Take all that still wait, in the order in which they came; but for masks, with arrays that only look so."""
 
 
 class Spool:
     """Entries that wait in a file without a name until they are asked for; use as a context manager.
 
     Args:
-        entries: see ``fill``.
+        entries: see ``fill``; None if they come later.
 
     Raises:
         InputError: there is no room on disk.
 
     Attributes:
-        file: where their arrays are, to which a worker may write.
+        file: where their arrays are, to which a worker may write until all have come.
     """
 
-    def __init__(self, entries: Iterable[Entry] = ()) -> None:
+    def __init__(self, entries: Iterable[Entry] | None = None) -> None:
         try:
             self.file: BinaryIO = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - closed with the spool
             self._store = _store_of(self.file)
@@ -46,7 +58,8 @@ class Spool:
         # Those that somebody still has.
         self._recent: WeakValueDictionary[int, Array] = WeakValueDictionary()
         try:
-            self.fill(entries)
+            if entries is not None:
+                self.fill(entries)
         except BaseException:
             self.close()
             raise
@@ -105,6 +118,8 @@ class Spool:
             looks = replace(entry, array=like(entry.array.dtype, entry.array.shape))
             self._waiting.setdefault(entry.name, deque()).append((looks, place))
         self._store.finish()
+        # The store has it open too, and of many spools each would take one more of what the system allows.
+        self.file.close()
 
     def _append(self, array: Array) -> int:
         self._offsets.append(array.offset if isinstance(array, Stored) else self._store.append(array))
@@ -113,14 +128,20 @@ class Spool:
     def _read(self, looks: Entry, number: int) -> Array:
         array = self._recent.get(number)
         if array is None:
-            array = self._store.read(self._offsets[number], looks.array.dtype, looks.array.shape)
+            try:
+                array = self._store.read(self._offsets[number], looks.array.dtype, looks.array.shape)
+            except OSError as error:
+                raise InputError(
+                    f"{tempfile.gettempdir()}: {looks.name} waits there and cannot be read ({error}); set TMPDIR to "
+                    "another folder"
+                ) from None
             self._recent[number] = array
         return array
 
 
 def _store_of(file: BinaryIO) -> Store:
     with suppress(OSError):
-        return Store(name_of(file))
+        return Store(place_of(file))
     try:
         return Store(file.fileno())
     except OSError:

@@ -12,7 +12,7 @@ import mmap
 import os
 import tempfile
 from collections.abc import Sequence
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -50,27 +50,47 @@ def like(dtype: npt.DTypeLike, shape: Sequence[int]) -> Array:
     return np.lib.stride_tricks.as_strided(np.empty(1, dtype), tuple(shape), [0] * len(shape))
 
 
-def name_of(file: BinaryIO) -> str:
-    """Return a name by which any process can open a file that has none, where the system has such names."""
-    return f"/proc/{os.getpid()}/fd/{file.fileno()}"
+class Place(NamedTuple):
+    """How another process opens a file.
+
+    Attributes:
+        name: by which it is opened.
+        device: of the file, by which it is told from another one of that name.
+        number: of the file on its device.
+    """
+
+    name: str
+    device: int
+    number: int
+
+
+def place_of(file: BinaryIO) -> Place:
+    """Return where a file without a name is, for systems that have a name for each open file of a process."""
+    about = os.fstat(file.fileno())
+    return Place(f"/proc/{os.getpid()}/fd/{file.fileno()}", about.st_dev, about.st_ino)
 
 
 class Store:
     """Appends arrays to a file and reads them; use as a context manager.
 
     Args:
-        file: its name, or its descriptor, with which it cannot be had past the cache.
+        file: where it is, or its descriptor, with which it cannot be had past the cache.
 
     Raises:
-        OSError: it cannot be opened.
+        OSError: it cannot be opened, or another file has that name.
     """
 
-    def __init__(self, file: str | int) -> None:
+    def __init__(self, file: Place | int) -> None:
         self._direct = 0
         if isinstance(file, int):
             self._file = os.dup(file)
         else:
-            self._file = self._open(file)
+            self._file = self._open(file.name)
+            about = os.fstat(self._file)
+            if (about.st_dev, about.st_ino) != (file.device, file.number):
+                # As where the names are those of other processes, in a container without its own.
+                os.close(self._file)
+                raise OSError(errno.ESTALE, f"{file.name} is another file")
         self._buffer: mmap.mmap | None = None
         self._held = 0
         self._written = 0
@@ -161,7 +181,7 @@ class Store:
         done = 0
         while done < length:
             try:
-                count = os.preadv(self._file, [room.data[done:]], offset - before + done)
+                count = _read_into(self._file, room.data[done:], offset - before + done)
             except OSError as error:
                 if not self._cached(error):
                     raise
@@ -178,6 +198,14 @@ class Store:
         fcntl.fcntl(self._file, fcntl.F_SETFL, fcntl.fcntl(self._file, fcntl.F_GETFL) & ~self._direct)
         self._direct = 0
         return True
+
+
+def _read_into(file: int, room: memoryview, offset: int) -> int:
+    if hasattr(os, "preadv"):
+        return os.preadv(file, [room], offset)
+    read = os.pread(file, len(room), offset)
+    room[: len(read)] = read
+    return len(read)
 
 
 def no_room(written: int, error: OSError) -> str:

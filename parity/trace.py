@@ -189,27 +189,56 @@ def read_trace(directory: Path) -> tuple[Manifest, Iterator[Entry]]:
     Raises:
         InputError: the folder is not a complete trace, or (while iterating) a tensor is not what was recorded.
     """
-    manifest, records = manifests.load(directory, Manifest)
-    beyond = directory / _shard_name(records[-1].shard + 1 if records else 0)
-    if beyond.is_symlink() or beyond.exists():
-        raise InputError(f"{beyond}: no entry of the manifest is in it; remove it, or {AGAIN}")
-    return manifest, _read_entries(directory, records)
+    reader = TraceReader(directory)
+    return reader.manifest, (reader.read(place) for place in range(len(reader.names)))
 
 
-def _read_entries(directory: Path, records: list[Record]) -> Iterator[Entry]:
-    for shard, group in itertools.groupby(range(len(records)), lambda index: records[index].shard):
-        path = directory / _shard_name(shard)
-        indices = [*group]
-        current = indices[0]
+class TraceReader:
+    """Reads the tensors of a trace in any order, and checks their hashes; nothing is kept in memory.
+
+    Args:
+        directory: the trace.
+
+    Raises:
+        InputError: the folder is not a complete trace.
+
+    Attributes:
+        manifest: what the trace was made of and with.
+        names: of all tensors, in the order in which they came.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self.manifest, self._records = manifests.load(directory, Manifest)
+        self.names = [record.name for record in self._records]
+        beyond = directory / _shard_name(self._records[-1].shard + 1 if self._records else 0)
+        if beyond.is_symlink() or beyond.exists():
+            raise InputError(f"{beyond}: no entry of the manifest is in it; remove it, or {AGAIN}")
+        places_of = itertools.groupby(range(len(self._records)), self._shard_of)
+        self._shards = {shard: [*group] for shard, group in places_of}
+        # Where in the shards that have been looked at the tensors begin.
+        self._starts: dict[int, int] = {}
+
+    def read(self, place: int) -> Entry:
+        """Read a tensor.
+
+        Raises:
+            InputError: it is not what was recorded.
+        """
+        path = self._directory / _shard_name(self._shard_of(place))
         try:
             with opened(path) as descriptor:
-                starts = places(descriptor, {str(index): records[index].form for index in indices})
-                for current in indices:
-                    yield _entry(records[current], path, descriptor, starts[str(current)])
+                if place not in self._starts:
+                    forms = {str(index): self._records[index].form for index in self._shards[self._shard_of(place)]}
+                    self._starts |= {int(key): start for key, start in places(descriptor, forms).items()}
+                return _entry(self._records[place], path, descriptor, self._starts[place])
         except (Unreadable, FileNotFoundError) as error:
-            at = int(error.key) if isinstance(error, Unreadable) and error.key else current
+            at = int(error.key) if isinstance(error, Unreadable) and error.key else place
             why = "no such file" if isinstance(error, FileNotFoundError) else error
-            raise InputError(f"{path}: cannot read {records[at].name} ({why}); {AGAIN}") from None
+            raise InputError(f"{path}: cannot read {self._records[at].name} ({why}); {AGAIN}") from None
+
+    def _shard_of(self, place: int) -> int:
+        return self._records[place].shard
 
 
 def _entry(record: Record, path: Path, descriptor: int, start: int) -> Entry:

@@ -28,7 +28,7 @@ from parity.frameworks.base import Adapter
 from parity.mutants.data import reading_with
 from parity.nursery import nurse
 from parity.runs.curves import STEPS
-from parity.store import Store
+from parity.store import Place, Store
 from parity.trace import Entry
 from parity.wire import Array, Disconnected, receive, send
 
@@ -90,7 +90,7 @@ def _answer(adapter: Adapter, request: dict[str, Any], arrays: dict[str, Array],
         return
 
     with ExitStack() as stack:
-        spool = _open_spool(request.get("spool", ""), stack)
+        spool = _open_spool(request.get("spool"), stack)
 
         def emit(entry: Any) -> None:
             fields = {name: getattr(entry, name) for name in ("name", "owner", "source", "caller", "inputs", "repeats")}
@@ -102,21 +102,24 @@ def _answer(adapter: Adapter, request: dict[str, Any], arrays: dict[str, Array],
                 send(answers, header, None if entry.repeats else entry.array)
 
         start = time.perf_counter()
-        results = perform(adapter, request, arrays, emit)
-        if spool is not None:
-            spool.finish()
+        try:
+            results = perform(adapter, request, arrays, emit)
+        finally:
+            # Also where the model raises: what came until then is compared.
+            if spool is not None:
+                spool.finish()
         seconds = time.perf_counter() - start
     for name, array in results.items():
         send(answers, {"kind": "result", "name": name}, array)
     send(answers, {"kind": "done", "seconds": seconds})
 
 
-def _open_spool(name: str, stack: ExitStack) -> Store | None:
+def _open_spool(place: Any, stack: ExitStack) -> Store | None:
     """Open the file to which tensors are to be written; None if they go by the pipe."""
-    if name:
+    if place:
         # Where it cannot be opened, the asking process writes them.
         with suppress(OSError):
-            return stack.enter_context(Store(name))
+            return stack.enter_context(Store(Place(*place)))
     return None
 
 

@@ -16,7 +16,9 @@ from parity.policy import Calibrated32, Exact64
 from parity.port.names import WeightsVerdict
 from parity.port.verdict import PortVerdict
 from parity.recording.layout import Recording, entries_of, read_choices, read_recording
+from parity.recording.shelf import Shelf
 from parity.rungs import PORT, REFERENCE, Run
+from parity.spool import Waiting
 from parity.trace import Entry
 from parity.training import Progress, silent
 from parity.wire import Array
@@ -172,6 +174,12 @@ class RecordedWorker(Worker):
         if self._place:
             yield from entries_of(self._folder, self._recording, self._place)
             self.failure = self._recording.failures.get(self._place, "")
+
+    def waiting(self) -> Waiting:
+        """Return the tensors of the trace, to be read by their names."""
+        shelf = Shelf(self._folder, self._recording, self._place)
+        self.failure = self._recording.failures.get(self._place, "")
+        return shelf
 
     @property
     def usable(self) -> bool:

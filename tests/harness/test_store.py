@@ -1,11 +1,12 @@
 """Arrays in a file: what is appended is read again, past the cache and through it, by this process and by another."""
 
 import errno
+import io
 import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detr_common.errors import InputError
-from parity import store
-from parity.store import Store, like, name_of, stored
+from parity import store, worker
+from parity.store import Place, Store, like, place_of, stored
+from parity.trace import Entry
+from parity.wire import receive
 
 Array = np.ndarray[Any, Any]
 
@@ -24,8 +27,13 @@ Array = np.ndarray[Any, Any]
 @contextmanager
 def opened(path: Path, cached: bool) -> Iterator[Store]:
     """The store of a new file, by its descriptor where it is to be cached."""
-    with path.open("w+b", buffering=0) as file, Store(file.fileno() if cached else str(path)) as one:
+    with path.open("w+b", buffering=0) as file, Store(file.fileno() if cached else named(path)) as one:
         yield one
+
+
+def named(path: Path) -> Place:
+    about = path.stat()
+    return Place(str(path), about.st_dev, about.st_ino)
 
 
 def arrays() -> list[Array]:
@@ -55,12 +63,12 @@ def test_arrays_are_read_as_they_were_appended(cached: bool, tmp_path: Path) -> 
 
 def test_what_one_store_writes_another_reads(tmp_path: Path) -> None:
     given = arrays()
-    with (tmp_path / "store").open("w+b", buffering=0) as file, Store(str(tmp_path / "store")) as writer:
+    with (tmp_path / "store").open("w+b", buffering=0) as file, Store(named(tmp_path / "store")) as writer:
         offsets = [writer.append(array) for array in given]
         writer.finish()
-        names = [str(tmp_path / "store"), *([name_of(file)] if sys.platform == "linux" else [])]
-        for name in names:
-            with Store(name) as reader:
+        places = [named(tmp_path / "store"), *([place_of(file)] if sys.platform == "linux" else [])]
+        for place in places:
+            with Store(place) as reader:
                 for array, offset in zip(given, offsets, strict=True):
                     np.testing.assert_array_equal(reader.read(offset, array.dtype, array.shape), array, strict=True)
 
@@ -134,7 +142,7 @@ def test_what_was_not_written_is_not_made_up(tmp_path: Path) -> None:
 
 def test_a_file_that_is_not_there_is_not_made(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        Store(str(tmp_path / "none"))
+        Store(Place(str(tmp_path / "none"), 0, 0))
     assert not list(tmp_path.iterdir())
 
 
@@ -142,3 +150,46 @@ def test_what_stands_for_an_array_looks_like_it() -> None:
     one = stored({"at": 64, "dtype": "float32", "shape": [1000, 10**6]})
     assert (one.offset, one.dtype, one.shape) == (64, np.float32, (1000, 10**6))
     assert like("bool", ()).shape == ()
+
+
+def test_another_file_of_that_name_is_not_written_to(tmp_path: Path) -> None:
+    (tmp_path / "other").write_bytes(b"kept")
+    with (tmp_path / "store").open("w+b", buffering=0) as file, pytest.raises(OSError, match="is another file"):
+        Store(place_of(file)._replace(name=str(tmp_path / "other")))
+    assert (tmp_path / "other").read_bytes() == b"kept"
+
+
+def test_a_system_without_vectored_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "preadv")
+    with opened(tmp_path / "store", cached=True) as one:
+        offset = one.append(arrays()[5])
+        one.finish()
+        np.testing.assert_array_equal(one.read(offset, np.float64, arrays()[5].shape), arrays()[5])
+
+
+class Raising:
+    """Stands in for an adapter whose model raises when some tensors are there."""
+
+    def arithmetic(self) -> Any:
+        return nullcontext()
+
+    def forward(self, _arrays: Any, emit: Callable[[Entry], None], _request: Any) -> dict[str, Array]:
+        for number, array in enumerate(arrays()):
+            emit(Entry(str(number), "m", "", array))
+        raise RuntimeError("the model raised")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="files without a name have one for other processes on Linux only")
+def test_what_came_before_a_model_raised_can_be_read(tmp_path: Path) -> None:
+    answers = io.BytesIO()
+    with (tmp_path / "store").open("w+b", buffering=0) as file:
+        request = {"do": "forward", "capture": True, "spool": list(place_of(file))}
+        with pytest.raises(RuntimeError, match="the model raised"):
+            worker._answer(Raising(), request, {}, answers)
+        answers.seek(0)
+        with Store(place_of(file)) as reader:
+            for array in arrays():
+                header, sent = receive(answers)
+                if (where := header.get("stored")) is not None:
+                    sent = reader.read(where["at"], where["dtype"], where["shape"])
+                np.testing.assert_array_equal(sent, array, strict=True)

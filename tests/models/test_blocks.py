@@ -79,6 +79,15 @@ def test_factors_are_those_of_each_norm() -> None:
     for norm in norms:
         for one, other in zip(found[norm], norm.folded(), strict=True):
             assert torch.equal(one, other.flatten())
+    expected = {norm: factors[0].clone() for norm, factors in found.items()}
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.device("meta"):
+            again = blocks.factors(body)
+    finally:
+        torch.set_default_dtype(before)
+    assert all(torch.equal(again[norm][0], scale) and scale.dtype == torch.float32 for norm, scale in expected.items())
 
 
 @pytest.mark.usefixtures("any_size")

@@ -12,12 +12,13 @@ from parity.rungs import PORT, REFERENCE, RUNS
 from parity.trace import Entry, Manifest, TraceWriter, trace_hash
 
 
-def make(folder: Path, shapes: Sequence[tuple[int, ...]]) -> tuple[Path, Path]:
+def make(folder: Path, shapes: Sequence[tuple[int, ...]], backwards: bool = False) -> tuple[Path, Path]:
     """Write a recording of PyTorch and one of Jittor that agree, and return their folders.
 
     Args:
         folder: for both.
         shapes: of the tensors, one for each module.
+        backwards: whether Jittor's come in the opposite order, as gradients may.
     """
     names = [f"m{i}" for i in range(len(shapes))]
     identity = ""
@@ -27,7 +28,8 @@ def make(folder: Path, shapes: Sequence[tuple[int, ...]]) -> tuple[Path, Path]:
         for _, arithmetic in (run for run in RUNS if run[0] == framework):
             place = f"layers/{arithmetic}"
             writer = TraceWriter(out / place, Manifest(framework, arithmetic, names, {}, {}))
-            for i, shape in enumerate(shapes):
+            numbered = list(enumerate(shapes))
+            for i, shape in reversed(numbered) if backwards and framework == PORT else numbered:
                 dtype = arithmetic.split("-")[0]
                 writer.add(Entry(f"forward/m{i}", f"m{i}", f"f.py:{i + 1}", np.full(shape, 1 + i, dtype)))
             writer.close()

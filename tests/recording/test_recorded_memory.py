@@ -36,8 +36,11 @@ def peak(first: Path, second: Path) -> float:
     return float(done.stdout)
 
 
-def test_resnet_50_is_compared_in_little_memory(tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
-    used = peak(*make(tmp_path, RESNET))
+@pytest.mark.parametrize("backwards", [False, True])
+def test_resnet_50_is_compared_in_little_memory(
+    backwards: bool, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    used = peak(*make(tmp_path, RESNET, backwards))
     largest = 2 * 64 * 112 * 112 * 8 / MIB
     record_property("figures", f"recordings of ResNet-50 compared at a peak of {used:.0f} MiB, largest {largest:.0f}")
     assert used <= 1.3 * largest + 300

@@ -22,7 +22,7 @@ from parity.layers import LayersJob, LayersSession
 from parity.mutants.kills import SMALL
 from parity.rungs import TRUTH
 from parity.steps import StepsJob, compare_steps
-from parity.store import Store
+from parity.store import Place, Store
 from parity.trace import Array
 from parity.training import TrainingJob, compare_gradients, compare_losses
 from parity.turns import spooled
@@ -118,7 +118,7 @@ def test_a_worker_writes_its_tensors_to_the_spool_itself(
 def test_a_spool_that_a_worker_cannot_open_is_written_by_the_asking_process(
     session: LayersSession, job: TrainingJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("parity.client.name_of", lambda file: "/nowhere/spool")
+    monkeypatch.setattr("parity.client.place_of", lambda file: Place("/nowhere/spool", 0, 0))
     found, sent = spooled_and_sent(session, job)
     assert len(found) == len(sent) > 100
     for name, array in sent.items():
