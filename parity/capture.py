@@ -117,48 +117,27 @@ class Window:
         return more
 
 
-class Backwards:
-    """Likewise from the end of a pass, so that what flows back through it comes in its order, part after part.
-
-    How much there is shows in the first pass; if it is too much, that pass serves for nothing else.
+def portions(events: Iterable[Captured], sizes: Mapping[Hashable, int], budget: int) -> Iterator[list[Captured]]:
+    """Yield captured tensors in portions of no more than a budget, or of a single tensor.
 
     Args:
-        budget: bytes to hold; one tensor may always be held, however large.
+        events: what was captured.
+        sizes: bytes by key; one that comes again in a portion counts once.
+        budget: bytes of a portion.
     """
-
-    def __init__(self, budget: int) -> None:
-        self._budget = budget
-        self._sizes: list[int] = []
-        self._part: tuple[int, int] | None = None
-        self._count = 0
-
-    @property
-    def useful(self) -> bool:
-        """Whether the pass that was run holds a part, or all."""
-        return self._part is not None or self._fits()
-
-    def holds(self, size: int) -> bool:
-        """Whether the next tensor of the pass, of ``size`` bytes, is to be held."""
-        self._count += 1
-        if self._part is None:
-            self._sizes.append(size)
-            return self._fits()
-        first, end = self._part
-        return first < self._count <= end
-
-    def advance(self) -> bool:
-        """Move on to the part before, for another pass; return whether there is any."""
-        if self._part is None and self._fits():
-            return False
-        end = len(self._sizes) if self._part is None else self._part[0]
-        first = end
-        while first and (first == end or sum(self._sizes[first - 1 : end]) <= self._budget):
-            first -= 1
-        self._part, self._count = (first, end), 0
-        return end > 0
-
-    def _fits(self) -> bool:
-        return len(self._sizes) == 1 or sum(self._sizes) <= self._budget
+    part: list[Captured] = []
+    keys: set[Hashable] = set()
+    held = 0
+    for event in events:
+        size = 0 if event.key in keys else sizes[event.key]
+        if part and held + size > budget:
+            yield part
+            part, keys, held, size = [], set(), 0, sizes[event.key]
+        part.append(event)
+        keys.add(event.key)
+        held += size
+    if part:
+        yield part
 
 
 class _Call:

@@ -11,7 +11,9 @@ import fcntl
 import mmap
 import os
 import tempfile
+from collections import deque
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -26,6 +28,8 @@ _BLOCK = 4096
 # Where an array may begin, so that its values are aligned for every processor.
 _STEP = 64
 _BUFFER = 8 * 2**20
+# Buffers that may wait to be written, while the next one is filled.
+_BEHIND = 3
 
 
 class Stored(np.ndarray[Any, Any]):
@@ -94,6 +98,8 @@ class Store:
         self._buffer: mmap.mmap | None = None
         self._held = 0
         self._written = 0
+        self._writer: ThreadPoolExecutor | None = None
+        self._pending: deque[Future[mmap.mmap]] = deque()
 
     def _open(self, name: str) -> int:
         self._direct = getattr(os, "O_DIRECT", 0)
@@ -113,33 +119,35 @@ class Store:
 
     def close(self) -> None:
         """Close the file; what is held back is lost."""
+        if self._writer is not None:
+            self._writer.shutdown(cancel_futures=True)
+            self._writer = None
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
 
     def append(self, array: Array) -> int:
-        """Append an array; return its offset.
+        """Append an array, which is written by a thread of its own; return its offset.
 
         Raises:
-            InputError: there is no room on disk.
+            InputError: there is no room on disk, for this or for an earlier one.
         """
         array = np.asarray(array, order="C")
         offset = self._written + self._held
         view = array.reshape(-1).view(np.uint8).data if array.size else memoryview(b"")
         if self._buffer is None:
-            # Begins where a page does, as what is not cached must.
-            self._buffer = mmap.mmap(-1, _BUFFER)
+            self._buffer = _new_buffer()
         while view:
             count = min(len(view), _BUFFER - self._held)
             self._buffer[self._held : self._held + count] = view[:count]
             self._held += count
             view = view[count:]
             if self._held == _BUFFER:
-                self._flush(self._buffer)
+                self._flush()
         # A step divides the buffer, so there is room up to the next.
         self._held += -self._held % _STEP
         if self._held == _BUFFER:
-            self._flush(self._buffer)
+            self._flush()
         return offset
 
     def finish(self) -> None:
@@ -149,21 +157,32 @@ class Store:
             InputError: there is no room on disk.
         """
         if self._buffer is not None:
-            self._flush(self._buffer)
+            self._flush()
             self._buffer = None
+        while self._pending:
+            self._pending.popleft().result()
 
-    def _flush(self, buffer: mmap.mmap) -> None:
+    def _flush(self) -> None:
+        assert self._buffer is not None
         self._held += -self._held % _BLOCK
-        done = 0
-        while done < self._held:
-            try:
-                with memoryview(buffer) as view, view[done : self._held] as rest:
-                    done += os.pwrite(self._file, rest, self._written + done)
-            except OSError as error:
-                if not self._cached(error):
-                    raise InputError(no_room(self._written, error)) from None
+        if self._writer is None:
+            self._writer = ThreadPoolExecutor(1)
+        self._pending.append(self._writer.submit(self._write, self._buffer, self._held, self._written))
         self._written += self._held
         self._held = 0
+        self._buffer = self._pending.popleft().result() if len(self._pending) > _BEHIND else _new_buffer()
+
+    def _write(self, buffer: mmap.mmap, length: int, offset: int) -> mmap.mmap:
+        """Write a buffer and return it, to be filled again."""
+        done = 0
+        while done < length:
+            try:
+                with memoryview(buffer) as view, view[done:length] as rest:
+                    done += os.pwrite(self._file, rest, offset + done)
+            except OSError as error:
+                if not self._cached(error):
+                    raise InputError(no_room(offset, error)) from None
+        return buffer
 
     def read(self, offset: int, dtype: npt.DTypeLike, shape: Sequence[int]) -> Array:
         """Return an array of a file that was finished.
@@ -198,6 +217,11 @@ class Store:
         fcntl.fcntl(self._file, fcntl.F_SETFL, fcntl.fcntl(self._file, fcntl.F_GETFL) & ~self._direct)
         self._direct = 0
         return True
+
+
+def _new_buffer() -> mmap.mmap:
+    # Begins where a page does, as what is not cached must.
+    return mmap.mmap(-1, _BUFFER)
 
 
 def _read_into(file: int, room: memoryview, offset: int) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from parity.metrics import sum_of_squares
 from parity.rungs import PORT, REFERENCE, TRUTH, TWINS, Run
 from parity.trace import Array
 
@@ -36,10 +37,10 @@ class Tally:
             self.loss = self._losses[TRUTH]
         if not kind.startswith("param/"):
             return
-        self._norm += float(np.vdot(base, base))
+        self._norm += sum_of_squares(base)
         for run in ((PORT, "float32"), *TWINS):
             difference = arrays[run] - base
-            square = float(np.vdot(difference, difference))
+            square = sum_of_squares(difference)
             self._squares[run] = self._squares.get(run, 0.0) + square
             self._by_name[run, kind.removeprefix("param/")] = square
 

@@ -27,6 +27,9 @@ class Answering(Protocol):
         """Yield what it answers."""
 
 
+# Bytes that may have come from a worker before those from the disk have, and from both before they are compared.
+_AHEAD = 2**27
+
 # A tensor of a run, and its place among those of that run.
 Heard = tuple[Run, Entry, int]
 Progress = Callable[[str, int], None]
@@ -111,7 +114,7 @@ def _by_name(recordings: Mapping[Run, Recorded], progress: Progress) -> Iterator
     """Yield the tensors in the order of the port's, whatever the order in which the others have recorded theirs."""
     *before, last = turns(recordings)
     waiting = {run: recordings[run].waiting() for run in before}
-    yield from with_spooled(last, received(last, recordings[last], progress), waiting)
+    yield from _joined(last, received(last, recordings[last], progress), waiting)
 
 
 def in_turns(workers: Mapping[Run, Answering], progress: Progress, ahead: int | None = None) -> Iterator[Heard]:
@@ -123,7 +126,7 @@ def in_turns(workers: Mapping[Run, Answering], progress: Progress, ahead: int | 
         ahead: bytes of each that may wait, if not as many as it says itself.
     """
     streams: dict[Run, Iterator[Entry]] = {
-        run: ReadAhead(w.entries(), w.ahead if ahead is None else ahead) if w.ahead else iter(w.entries())
+        run: ReadAhead(w.entries(), _bytes, w.ahead if ahead is None else ahead) if w.ahead else iter(w.entries())
         for run, w in workers.items()
     }
     counts = dict.fromkeys(streams, 0)
@@ -211,7 +214,22 @@ def turns(runs: Iterable[Run]) -> list[Run]:
 
 
 def with_spooled(last: Run, entries: Iterable[Entry], spools: Mapping[Run, Waiting]) -> Iterator[Heard]:
-    """Yield the tensors of a run, each with its versions of the other runs, and then what only those have."""
+    """Yield the tensors of a run, each with its versions of the other runs, and then what only those have.
+
+    They are read ahead, from the worker and from the disk at the same time, while others are compared.
+    """
+    with (
+        ReadAhead(iter(entries), _bytes, _AHEAD) as said,
+        ReadAhead(_joined(last, said, spools), lambda heard: _bytes(heard[1]), _AHEAD) as joined,
+    ):
+        yield from joined
+
+
+def _bytes(entry: Entry) -> int:
+    return entry.array.nbytes
+
+
+def _joined(last: Run, entries: Iterable[Entry], spools: Mapping[Run, Waiting]) -> Iterator[Heard]:
     for place, entry in enumerate(entries):
         yield last, entry, place
         for run, spool in spools.items():

@@ -32,9 +32,10 @@ from parity.frameworks.base import (
     forward_request,
     photograph_sizes,
 )
+from parity.frameworks.jittor_capture import HELD_BYTES, emitting
 from parity.frameworks.jittor_operations import noting
 from parity.frameworks.jittor_settings import environment, release
-from parity.frameworks.jittor_training import HELD_BYTES, HOLDERS, JittorTraining, drawing, emitting
+from parity.frameworks.jittor_training import HOLDERS, JittorTraining, drawing
 from parity.frameworks.panoptic import panoptic_results
 from parity.frameworks.weights import write_weights
 from parity.mutants.port import plant, unplant

@@ -14,7 +14,7 @@ import detr_jt  # noqa: F401 - readies Jittor, so it comes before Jittor itself
 import jittor as jt
 from jittor import Var, nn
 
-from parity.frameworks.jittor_training import calling
+from parity.frameworks.jittor_capture import calling
 from parity.recording.operations import Operations
 
 _OPERATORS = ("add", "sub", "mul", "truediv", "floordiv", "pow", "matmul")

@@ -16,11 +16,12 @@ from jittor import Var, nn
 
 from parity.capture import Window
 from parity.frameworks.base import Array, EmitEntry
+from parity.frameworks.jittor_capture import HELD_BYTES, emitting
 from parity.frameworks.jittor_float64 import float64_numbers
 from parity.frameworks.jittor_operations import noting
 from parity.frameworks.jittor_port_training import JittorPortTraining
 from parity.frameworks.jittor_settings import environment, release
-from parity.frameworks.jittor_training import HELD_BYTES, HOLDERS, emitting
+from parity.frameworks.jittor_training import HOLDERS
 from parity.frameworks.port import Names, PortAdapter, check_device, flatten
 from parity.frameworks.weights import read_weights, write_weights
 from parity.recording.operations import Operations

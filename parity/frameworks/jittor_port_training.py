@@ -16,8 +16,9 @@ from jittor import Var, nn
 from parity import chance
 from parity.choices import Choices
 from parity.frameworks.base import Array, EmitEntry
+from parity.frameworks.jittor_capture import calling
 from parity.frameworks.jittor_port_optim import JittorOptim
-from parity.frameworks.jittor_training import JittorTraining, calling
+from parity.frameworks.jittor_training import JittorTraining
 from parity.frameworks.port import Names, PortPasses, direction, flatten, losses_by_name
 from parity.frameworks.port_choices import DROPOUT, POOL, RELU, Call, Labels, labels_in, paired
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Hashable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import Any
@@ -18,13 +19,12 @@ import jittor as jt
 from jittor import Var, nn
 
 from parity import chance
-from parity.capture import ROOT, Backwards, Captured, Recent, RecentArrays, Recorder, Window
+from parity.capture import ROOT, Captured, Recent, portions
 from parity.choices import WANTED, Choices
-from parity.frameworks.base import Array, Batch, EmitEntry, code_of, gradient_name, of_losses
+from parity.frameworks.base import Array, Batch, EmitEntry, gradient_name, of_losses
+from parity.frameworks.jittor_capture import Named, calling, capturing
 from parity.frameworks.training import Training
 from parity.trace import Entry
-
-Named = list[tuple[str, nn.Module]]
 
 # What need not run itself, since it may only hold others. A list of modules is a Sequential in Jittor.
 HOLDERS = (nn.Sequential, nn.ModuleList, nn.ParameterList)
@@ -32,31 +32,8 @@ HOLDERS = (nn.Sequential, nn.ModuleList, nn.ParameterList)
 # Modules that choose: where rounding alone moves a choice, a gradient jumps.
 CHOOSING = (nn.ReLU, nn.Pool, HungarianMatcher, Dropout, Absolute, Minimum, Maximum, Clamp)
 
-# What a pass may hold beside its own needs; where a model has more to show, it runs again for the rest.
-HELD_BYTES = 5 * 2**28
-
-
-class JittorTensors:
-    """Jittor's Vars, as the recorder sees them: a write in place gives the Var another node of the graph."""
-
-    def is_one(self, value: object) -> bool:
-        """Whether a value is a Var."""
-        return isinstance(value, Var)
-
-    def key(self, tensor: Var) -> int:
-        """Return the number of its node, which no other node ever has."""
-        number: int = tensor.id
-        return number
-
-    def hold(self, tensor: Var) -> Var:
-        """Return another Var of the same node."""
-        # Made where gradients flow, since assigning hands on that no gradient is wanted.
-        with jt.flag_scope(no_grad=0):
-            return jt.empty((1,)).assign(tensor)
-
-    def alias(self, tensor: Var) -> Var:
-        """Return a copy of the Var."""
-        return tensor.clone() if tensor.dtype.is_float() else tensor
+# Gradients that are computed at once.
+PART_BYTES = 2**28
 
 
 class JittorTraining(Training):
@@ -102,15 +79,9 @@ class JittorTraining(Training):
 
     def gradients(self, batch: Batch, given: Mapping[str, Array], split: bool, emit: EmitEntry) -> None:
         """Emit gradients in the order of the backward pass; each parameter's before those of its module's inputs."""
-        parts, more = Backwards(HELD_BYTES), True
         weights = self.plain_gradients(batch, given)
-        while more:
-            events, loss = self.forward_events(batch, given, split, parts)
-            if parts.useful:
-                self.backward_events(events, weights, loss, emit)
-            del events, loss
-            jt.gc()
-            more = parts.advance()
+        jt.gc()
+        self.emit_backwards(*self.flowing_back(batch, given, split), weights, emit)
         self.emit_weights(weights, emit)
 
     def plain_gradients(self, batch: Batch, given: Mapping[str, Array]) -> dict[str, Array]:
@@ -125,37 +96,46 @@ class JittorTraining(Training):
         jt.sync(gradients)
         return {name: gradient.numpy() for name, gradient in zip(weights, gradients, strict=True)}
 
-    def forward_events(
-        self, batch: Batch, given: Mapping[str, Array], split: bool, parts: Backwards
-    ) -> tuple[list[Captured], Var]:
-        """Run forward; return what was captured and is wanted, and the total loss."""
+    def flowing_back(
+        self, batch: Batch, given: Mapping[str, Array], split: bool
+    ) -> tuple[list[Captured], dict[Hashable, Var]]:
+        """Return what was captured and is wanted, without its tensors, and gradients by node, yet to be computed."""
         events: list[Captured] = []
 
         def note(c: Captured) -> None:
-            if WANTED + gradient_name(c.name) in given and parts.holds(c.tensor.nbytes):
+            if WANTED + gradient_name(c.name) in given:
                 events.append(c)
 
         with self.choosing(Choices.given_in(given)), capturing(self.named, self.model, note, split):
             _, total = self.run(batch, to_inputs=True)
-        return events, total
-
-    def backward_events(self, events: list[Captured], of_weights: dict[str, Array], loss: Var, emit: EmitEntry) -> None:
-        """Run backward and emit, each gradient of a parameter where its module is done with, which takes it out."""
         # Each node once: of two targets that are the same node, Jittor gives one a gradient of zero.
         nodes = {c.key: c.tensor for c in events}
-        gradients = jt.grad(loss, list(nodes.values())) if nodes else []
-        jt.sync(gradients)
-        of_nodes = dict(zip(nodes, gradients, strict=True))
-        del gradients
-        recent = Recent()
-        first_inputs = {c.owner: i for i, c in reversed(list(enumerate(events))) if c.name.startswith("input/")}
-        for i, c in reversed(list(enumerate(events))):
-            if first_inputs.get(c.owner) == i:
-                own = [name for name in of_weights if name.rpartition(".")[0] == c.owner]
-                self.emit_weights({name: of_weights.pop(name) for name in own}, emit)
-            name = gradient_name(c.name)
-            repeats = recent.find(replace(c, name=name))
-            emit(Entry(name, c.owner, c.source, of_nodes[c.key].numpy(), c.caller, c.inputs, repeats))
+        gradients = jt.grad(total, list(nodes.values())) if nodes else []
+        return [replace(c, tensor=None) for c in events], dict(zip(nodes, gradients, strict=True))
+
+    def emit_backwards(
+        self, events: list[Captured], gradients: dict[Hashable, Var], weights: dict[str, Array], emit: EmitEntry
+    ) -> None:
+        """Run backward and emit, each gradient of a parameter where its module is done with, which takes it out.
+
+        A part is computed and let go before the next, so that Jittor never has all of them in memory.
+        """
+        recent, uses = Recent(), Counter(c.key for c in events)
+        first_inputs = {c.owner: c.name for c in reversed(events) if c.name.startswith("input/")}
+        sizes = {key: gradient.nbytes for key, gradient in gradients.items()}
+        for part in portions(reversed(events), sizes, PART_BYTES):
+            # By default all gradients that were asked for would be computed.
+            jt.sync([gradients[c.key] for c in part], device_sync=False, weak_sync=False)
+            for c in part:
+                if first_inputs.get(c.owner) == c.name:
+                    own = [name for name in weights if name.rpartition(".")[0] == c.owner]
+                    self.emit_weights({name: weights.pop(name) for name in own}, emit)
+                name = gradient_name(c.name)
+                repeats = recent.find(replace(c, name=name))
+                emit(Entry(name, c.owner, c.source, gradients[c.key].numpy(), c.caller, c.inputs, repeats))
+                uses[c.key] -= 1
+                if not uses[c.key]:
+                    del gradients[c.key]
 
     def emit_weights(self, gradients: Mapping[str, Array], emit: EmitEntry) -> None:
         """Emit gradients of parameters."""
@@ -175,65 +155,6 @@ class JittorTraining(Training):
         targets = [{name: jt.array(v, dtype=dtypes[name]) for name, v in one.items()} for one in batch.targets()]
         losses = self.criterion(self.model(images), targets)
         return losses, total_loss(losses, self.criterion.weight_dict)
-
-
-@contextmanager
-def calling(instead: Any) -> Iterator[None]:
-    """Let ``instead`` stand in for ``Module.__call__``, which it is handed first: Jittor has but one slot for hooks."""
-    plain = nn.Module.__call__
-    nn.Module.__call__ = lambda module, *args, **kwargs: instead(plain, module, args, kwargs)
-    try:
-        yield
-    finally:
-        nn.Module.__call__ = plain
-
-
-@contextmanager
-def capturing(named: Named, model: nn.Module, note: Any, split: bool = False) -> Iterator[None]:
-    """Hand what crosses modules to ``note``.
-
-    Nothing may be fetched before the pass is over: fetching runs the graph up to there, which would part operations
-    that a plain pass runs as one kernel, and so change their rounding.
-    """
-    recorder = Recorder(
-        named, model.named_parameters(), lambda m: code_of(type(m).execute), JittorTensors(), note, split
-    )
-
-    def recorded(plain: Any, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        args, kwargs = recorder.enter(module, args, kwargs)
-        output = plain(module, *args, **kwargs)
-        recorder.leave(module, output)
-        return output
-
-    with calling(recorded):
-        yield
-
-
-@contextmanager
-def emitting(named: Named, model: nn.Module, emit: EmitEntry | None, window: Window) -> Iterator[None]:
-    """Emit what crosses modules and lies in a window, once the pass is over; None runs plainly."""
-    if emit is None:
-        yield
-        return
-    held: list[Captured] = []
-
-    def note(captured: Captured) -> None:
-        if window.holds(captured.tensor.nbytes):
-            held.append(captured)
-
-    try:
-        with capturing(named, model, note):
-            yield
-    finally:
-        # Also where the model raised: what came before tells where it went wrong.
-        jt.sync_all()
-        recent, arrays = Recent(), RecentArrays()
-        while held:
-            c = held.pop(0)
-            repeats = recent.find(c)
-            array = arrays[repeats] if repeats else c.tensor.numpy()
-            arrays.add(c.name, array)
-            emit(Entry(c.name, c.owner, c.source, array, c.caller, c.inputs, repeats))
 
 
 @contextmanager

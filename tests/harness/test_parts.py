@@ -1,9 +1,10 @@
-"""Parts of a pass from its end on, and workers that answer one after another."""
+"""Portions of what was captured, and workers that answer one after another."""
 
 import errno
 import tempfile
 from collections.abc import Iterator
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,35 +14,35 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detr_common.errors import InputError
-from parity.capture import Backwards
+from parity.capture import Captured, portions
 from parity.rungs import PORT, REFERENCE, RUNS, TRUTH, Run
 from parity.spool import Spool
 from parity.trace import Entry
 from parity.turns import in_turns, one_by_one
 
 
-def parts_of(sizes: list[int], budget: int) -> list[list[int]]:
-    parts, held = Backwards(budget), []
-    more = True
-    while more:
-        one = [number for number, size in enumerate(sizes) if parts.holds(size)]
-        if parts.useful:
-            held.append(one)
-        more = parts.advance()
-    return held
+def portions_of(keys: list[int], sizes: list[int], budget: int) -> list[list[tuple[int, int]]]:
+    events = [Captured(f"{number}", "m", "", None, "", "", key) for number, key in enumerate(keys)]
+    return [[(int(c.name), int(str(c.key))) for c in part] for part in portions(events, dict(enumerate(sizes)), budget)]
 
 
-@given(st.lists(st.integers(0, 9), max_size=12), st.integers(0, 20))
-def test_parts_hold_every_tensor_once_from_the_last_on(sizes: list[int], budget: int) -> None:
-    held = parts_of(sizes, budget)
-    assert [number for part in reversed(held) for number in part] == list(range(len(sizes)))
-    assert all(len(part) == 1 or sum(sizes[number] for number in part) <= budget for part in held)
+@given(
+    st.lists(st.integers(0, 5), max_size=12), st.lists(st.integers(0, 9), min_size=6, max_size=6), st.integers(0, 20)
+)
+def test_portions_hold_every_tensor_in_order(keys: list[int], sizes: list[int], budget: int) -> None:
+    parts = portions_of(keys, sizes, budget)
+    assert [event for part in parts for event in part] == list(enumerate(keys))
+    for part in parts:
+        held = {key for _, key in part}
+        assert sum(sizes[key] for key in held) <= budget or len(held) == 1
+    for part, after in pairwise(parts):
+        assert sum(sizes[key] for key in {key for _, key in [*part, after[0]]}) > budget
 
 
-def test_what_fits_takes_one_pass_and_what_does_not_one_more_than_its_parts() -> None:
-    assert parts_of([4, 4, 2], 10) == [[0, 1, 2]]
-    assert parts_of([4, 4, 4], 8) == [[1, 2], [0]]
-    assert parts_of([], 8) == [[]]
+def test_a_tensor_that_comes_again_counts_once() -> None:
+    assert portions_of([0, 0, 1], [6, 4], 10) == [[(0, 0), (1, 0), (2, 1)]]
+    assert portions_of([0, 1, 0], [6, 5], 10) == [[(0, 0)], [(1, 1)], [(2, 0)]]
+    assert portions_of([], [], 8) == []
 
 
 def entries(*names: str, scale: float = 1.0) -> list[Entry]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,6 +41,10 @@ def entries(count: int) -> Iterator[Entry]:
         yield Entry(f"forward/{i}", f"m{i}", "m.py:1", np.full(1000, i, dtype=np.float32), "root", "0 = x")
 
 
+def size(entry: Entry) -> int:
+    return entry.array.nbytes
+
+
 def test_reading_ahead_keeps_order_and_stays_in_its_budget() -> None:
     read = 0
 
@@ -49,7 +54,7 @@ def test_reading_ahead_keeps_order_and_stays_in_its_budget() -> None:
             read += 1
             yield entry
 
-    ahead = ReadAhead(stream(), budget=8000)
+    ahead = ReadAhead(stream(), size, 8000)
     time.sleep(0.2)
     assert 2 <= read <= 4
     assert [entry.name for entry in ahead] == [f"forward/{i}" for i in range(50)]
@@ -60,10 +65,18 @@ def test_reading_ahead_hands_on_an_error_where_it_happened() -> None:
         yield from entries(2)
         raise InputError("broken")
 
-    ahead = ReadAhead(stream())
+    ahead = ReadAhead(stream(), size, 8000)
     assert [next(ahead).name, next(ahead).name] == ["forward/0", "forward/1"]
     with pytest.raises(InputError, match="broken"):
         next(ahead)
+
+
+def test_reading_ahead_ends_with_its_block() -> None:
+    threads = set(threading.enumerate())
+    with ReadAhead(iter(entries(50)), size, 8000) as ahead:
+        assert next(ahead).name == "forward/0"
+        assert set(threading.enumerate()) - threads
+    assert not set(threading.enumerate()) - threads
 
 
 def written(folder: Path) -> Path:
