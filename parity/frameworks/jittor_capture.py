@@ -19,7 +19,7 @@ from parity.trace import Entry
 Named = list[tuple[str, nn.Module]]
 
 # What a forward pass may hold beside its own needs; where a model has more to show, it runs again for the rest.
-HELD_BYTES = 5 * 2**28
+HELD_BYTES = 2**31
 
 
 class JittorTensors:
