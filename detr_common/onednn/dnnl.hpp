@@ -1,13 +1,16 @@
-// oneDNN's own header, a forward convolution that is computed as in PyTorch, and arrays in oneDNN's layouts that are
-// Jittor's own memory (detr_common/jittor_convolution.py).
+// oneDNN's own header, a forward convolution that is computed as in PyTorch, arrays in oneDNN's layouts that are
+// Jittor's own memory, and products by weights that all threads take part in (detr_common/jittor_convolution.py).
 
 #pragma once
 
+#include <algorithm>
 #include <cstring>
 #include <memory>
 #include <unordered_map>
 
 #include_next <dnnl.hpp>
+
+#include <omp.h>
 
 #include "executor.h"
 
@@ -63,7 +66,28 @@ struct pooled_primitive : primitive {
 
 } // namespace dnnl
 
-// The sources of Jittor's convolutions name oneDNN's classes.
+// The product of an array [rows, sums] by weights [columns, sums], as of a linear layer. With few rows and long sums
+// oneDNN leaves it to one thread; here each thread has columns of its own. Where there would be too few for each,
+// oneDNN shares it out as it does all other products.
+static inline dnnl_status_t shared_sgemm(char turn_a, char turn_b, dnnl_dim_t rows, dnnl_dim_t columns, dnnl_dim_t sums,
+    float alpha, const float *a, dnnl_dim_t step_a, const float *b, dnnl_dim_t step_b, float beta, float *c,
+    dnnl_dim_t step_c) {
+    const dnnl_dim_t fewest = 64, threads = omp_get_max_threads();
+    if (turn_a != 'N' || turn_b != 'T' || threads == 1 || columns < fewest * threads || omp_in_parallel())
+        return dnnl_sgemm(turn_a, turn_b, rows, columns, sums, alpha, a, step_a, b, step_b, beta, c, step_c);
+    const dnnl_dim_t share = ((columns + threads - 1) / threads + 15) / 16 * 16;
+    int told = dnnl_success;
+#pragma omp parallel for num_threads(threads) schedule(static, 1) reduction(max : told)
+    for (dnnl_dim_t first = 0; first < columns; first += share) {
+        const dnnl_dim_t own = std::min(share, columns - first);
+        told = std::max<int>(told, dnnl_sgemm(turn_a, turn_b, rows, own, sums, alpha, a, step_a, b + first * step_b,
+            step_b, beta, c + first, step_c));
+    }
+    return static_cast<dnnl_status_t>(told);
+}
+
+// Jittor's sources name oneDNN's classes and functions.
+#define dnnl_sgemm shared_sgemm
 #define convolution_forward direct_convolution_forward
 #define memory pooled_memory
 #define primitive pooled_primitive
