@@ -9,16 +9,22 @@ from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 
-_PATIENCE = 5.0
+_PATIENCE = 0.5
+
+
+class _Left(Exception):
+    """Nobody wants any more of a stream, which is not its end."""
 
 
 class ReadAhead(Iterator[Item], Generic[Item]):
-    """What comes from a stream, read by a thread of its own; where used as a context manager, that ends with the block.
+    """What comes from a stream, read by a thread of its own.
+
+    Where used as a context manager, nothing is read after the block but what the thread is waiting for.
 
     Args:
         items: the stream.
         size: returns the bytes of one.
-        budget: bytes that may wait; one may always wait, however large.
+        budget: no more is read while so many bytes wait; one may always wait, however large.
 
     Raises:
         Exception: whatever the stream raises, where it would have raised it.
@@ -40,22 +46,32 @@ class ReadAhead(Iterator[Item], Generic[Item]):
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.leave()
+        if self._thread is not threading.current_thread():
+            # Not for long: it may wait for a worker that says nothing more.
+            self._thread.join(_PATIENCE)
+
+    def leave(self) -> None:
+        """Want no more; do not wait for the thread."""
         with self._changed:
             self._left = True
+            self._waiting.clear()
             self._changed.notify_all()
-        # Not for ever: it may wait for a worker that says nothing more.
-        self._thread.join(_PATIENCE)
 
     def __next__(self) -> Item:
         with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._ended)
+            self._changed.wait_for(lambda: self._waiting or self._ended or self._left)
+            if self._left:
+                raise _Left
             if self._waiting:
                 item = self._waiting.popleft()
                 self._bytes -= self._size(item)
                 self._changed.notify_all()
                 return item
-        if self._error is not None:
-            raise self._error
+        # Taken out, since it leads to this object again.
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
         raise StopIteration
 
     def _read(self) -> None:

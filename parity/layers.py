@@ -212,7 +212,8 @@ class LayersSession:
 
         Args:
             job: what to compare.
-            progress: called with a run's label and the number of its tensors received.
+            progress: called with a run's label and the number of its tensors received; by another thread where the
+                session is sparing.
 
         Raises:
             InputError: nothing to run on, no such module to show, or weights or options that cannot be used.

@@ -99,6 +99,7 @@ class Store:
         self._held = 0
         self._written = 0
         self._writer: ThreadPoolExecutor | None = None
+        self._failure: InputError | None = None
         self._pending: deque[Future[mmap.mmap]] = deque()
 
     def _open(self, name: str) -> int:
@@ -132,6 +133,7 @@ class Store:
         Raises:
             InputError: there is no room on disk, for this or for an earlier one.
         """
+        self._check()
         array = np.asarray(array, order="C")
         offset = self._written + self._held
         view = array.reshape(-1).view(np.uint8).data if array.size else memoryview(b"")
@@ -154,13 +156,17 @@ class Store:
         """Write what is held back; arrays can be read then.
 
         Raises:
-            InputError: there is no room on disk.
+            InputError: there is no room on disk, for any of them.
         """
-        if self._buffer is not None:
+        self._check()
+        if self._held:
             self._flush()
-            self._buffer = None
+        self._buffer = None
         while self._pending:
-            self._pending.popleft().result()
+            self._settle()
+        if self._writer is not None:
+            self._writer.shutdown()
+            self._writer = None
 
     def _flush(self) -> None:
         assert self._buffer is not None
@@ -168,9 +174,24 @@ class Store:
         if self._writer is None:
             self._writer = ThreadPoolExecutor(1)
         self._pending.append(self._writer.submit(self._write, self._buffer, self._held, self._written))
+        # It is the writer's now, whatever comes of those before it.
+        self._buffer = None
         self._written += self._held
         self._held = 0
-        self._buffer = self._pending.popleft().result() if len(self._pending) > _BEHIND else _new_buffer()
+        self._buffer = self._settle() if len(self._pending) > _BEHIND else _new_buffer()
+
+    def _settle(self) -> mmap.mmap:
+        """Wait for the oldest buffer and return it."""
+        try:
+            return self._pending.popleft().result()
+        except InputError as error:
+            # Said again to whoever goes on: what comes after a hole is not to be taken for whole.
+            self._failure = error
+            raise
+
+    def _check(self) -> None:
+        if self._failure is not None:
+            raise self._failure
 
     def _write(self, buffer: mmap.mmap, length: int, offset: int) -> mmap.mmap:
         """Write a buffer and return it, to be filled again."""

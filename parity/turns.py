@@ -27,7 +27,7 @@ class Answering(Protocol):
         """Yield what it answers."""
 
 
-# Bytes that may have come from a worker before those from the disk have, and from both before they are compared.
+# No more is read while so many bytes from a worker wait for those from the disk, or of both to be compared.
 _AHEAD = 2**27
 
 # A tensor of a run, and its place among those of that run.
@@ -67,7 +67,7 @@ def hear(
     Args:
         workers: those that are asked.
         ask: asks the worker of a run.
-        progress: called with a run's label and the number of its tensors received.
+        progress: called with a run's label and the number of its tensors received; by another thread if sparing.
         sparing: one after another, each with its memory given back before the next is asked.
         first: a run that the others are asked after, since they follow its choices.
         note: called with each tensor as it comes, in the order of its run.
@@ -125,10 +125,21 @@ def in_turns(workers: Mapping[Run, Answering], progress: Progress, ahead: int | 
         progress: called with a run's label and the number of its tensors received.
         ahead: bytes of each that may wait, if not as many as it says itself.
     """
-    streams: dict[Run, Iterator[Entry]] = {
-        run: ReadAhead(w.entries(), _bytes, w.ahead if ahead is None else ahead) if w.ahead else iter(w.entries())
-        for run, w in workers.items()
-    }
+    with ExitStack() as stack:
+
+        def read(worker: Answering) -> Iterator[Entry]:
+            if not worker.ahead:
+                return iter(worker.entries())
+            reader = ReadAhead(worker.entries(), _bytes, worker.ahead if ahead is None else ahead)
+            stack.callback(reader.leave)
+            return reader
+
+        yield from _alternating({run: read(worker) for run, worker in workers.items()}, workers, progress)
+
+
+def _alternating(
+    streams: dict[Run, Iterator[Entry]], workers: Mapping[Run, Answering], progress: Progress
+) -> Iterator[Heard]:
     counts = dict.fromkeys(streams, 0)
     while streams:
         for run, stream in list(streams.items()):
@@ -222,7 +233,11 @@ def with_spooled(last: Run, entries: Iterable[Entry], spools: Mapping[Run, Waiti
         ReadAhead(iter(entries), _bytes, _AHEAD) as said,
         ReadAhead(_joined(last, said, spools), lambda heard: _bytes(heard[1]), _AHEAD) as joined,
     ):
-        yield from joined
+        try:
+            yield from joined
+        finally:
+            # Before the other is waited for, which waits for it.
+            said.leave()
 
 
 def _bytes(entry: Entry) -> int:

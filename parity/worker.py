@@ -105,14 +105,26 @@ def _answer(adapter: Adapter, request: dict[str, Any], arrays: dict[str, Array],
         start = time.perf_counter()
         try:
             results = perform(adapter, request, arrays, emit)
-        finally:
-            # Also where the model raises: what came until then is compared.
-            if spool is not None:
-                spool.finish()
+        except Exception as error:
+            # What came until then is compared.
+            _finish_after(error, spool)
+            raise
+        if spool is not None:
+            spool.finish()
         seconds = time.perf_counter() - start
     for name, array in results.items():
         send(answers, {"kind": "result", "name": name}, array)
     send(answers, {"kind": "done", "seconds": seconds})
+
+
+def _finish_after(error: Exception, spool: Store | None) -> None:
+    try:
+        if spool is not None:
+            spool.finish()
+    except InputError as lost:
+        if isinstance(error, InputError):
+            return
+        raise InputError(f"{lost}; the model had raised {error!r} before") from error
 
 
 def _open_spool(place: Any, stack: ExitStack) -> Store | None:

@@ -2,6 +2,8 @@
 
 import errno
 import tempfile
+import threading
+import time
 from collections.abc import Iterator
 from functools import partial
 from itertools import pairwise
@@ -18,7 +20,7 @@ from parity.capture import Captured, portions
 from parity.rungs import PORT, REFERENCE, RUNS, TRUTH, Run
 from parity.spool import Spool
 from parity.trace import Entry
-from parity.turns import in_turns, one_by_one
+from parity.turns import in_turns, one_by_one, with_spooled
 
 
 def portions_of(keys: list[int], sizes: list[int], budget: int) -> list[list[tuple[int, int]]]:
@@ -157,3 +159,22 @@ def test_too_few_files_are_told_of_with_what_to_do(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("parity.spool.Store", refuse)
     with pytest.raises(InputError, match=r"Too many open files\); compare fewer steps \(--free\)"):
         Spool()
+
+
+def test_a_comparison_that_is_broken_off_waits_for_nobody() -> None:
+    said = threading.Event()
+
+    def slow() -> Iterator[Entry]:
+        yield from entries("a")
+        said.wait(60)  # a worker that computes
+
+    threads = set(threading.enumerate())
+    heard = with_spooled(TRUTH, slow(), {})
+    assert next(heard)[1].name == "a"
+    start = time.monotonic()
+    heard.close()  # type: ignore[attr-defined]
+    assert time.monotonic() - start < 3
+    said.set()
+    for thread in set(threading.enumerate()) - threads:
+        thread.join(10)
+        assert not thread.is_alive()

@@ -5,8 +5,10 @@ import io
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +75,7 @@ def test_what_one_store_writes_another_reads(tmp_path: Path) -> None:
                     np.testing.assert_array_equal(reader.read(offset, array.dtype, array.shape), array, strict=True)
 
 
-@given(st.lists(st.integers(0, 300), min_size=1, max_size=30))
+@given(st.lists(st.integers(0, 3000), min_size=1, max_size=30))  # up to 22 buffers
 def test_arrays_do_not_overlap_whatever_their_sizes(sizes: list[int]) -> None:
     given = [np.full(size, number, np.uint8) for number, size in enumerate(sizes)]
     buffer, store._BUFFER = store._BUFFER, 4096
@@ -130,6 +132,42 @@ def test_a_full_disk_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyP
     ):
         one.append(np.ones(4))
         one.finish()
+
+
+def test_buffers_are_not_filled_again_before_they_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = os.pwrite
+
+    def slowly(*args: Any) -> int:
+        time.sleep(0.002)
+        return write(*args)
+
+    monkeypatch.setattr(store, "_BUFFER", 4096)
+    monkeypatch.setattr(os, "pwrite", slowly)
+    given = [np.full(1000, number % 251, np.uint8) for number in range(300)]
+    with opened(tmp_path / "store", cached=True) as one:
+        offsets = [one.append(array) for array in given]
+        one.finish()
+        for array, offset in zip(given, offsets, strict=True):
+            np.testing.assert_array_equal(one.read(offset, array.dtype, array.shape), array, strict=True)
+
+
+@pytest.mark.parametrize("fails", [0, 1, 7])
+def test_after_a_block_that_was_lost_nothing_is_taken_for_whole(
+    fails: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = count()
+    monkeypatch.setattr(store, "_BUFFER", 4096)
+    monkeypatch.setattr(os, "pwrite", refusing(os.pwrite, errno.ENOSPC, lambda *_: next(calls) == fails))
+    told = 0
+    with opened(tmp_path / "store", cached=True) as one:
+        for number in range(40):
+            try:
+                one.append(np.full(1000, number, np.uint8))
+            except InputError:  # as a model that guards what it calls
+                told += 1
+        with pytest.raises(InputError, match="no room for more"):
+            one.finish()
+    assert bool(told) == (fails < 5), "of the last blocks only the end tells"
 
 
 def test_what_was_not_written_is_not_made_up(tmp_path: Path) -> None:
@@ -190,6 +228,18 @@ def test_what_came_before_a_model_raised_can_be_read(tmp_path: Path) -> None:
         with Store(place_of(file)) as reader:
             for array in arrays():
                 header, sent = receive(answers)
+                assert ("stored" in header) == (array.size > 0)
                 if (where := header.get("stored")) is not None:
                     sent = reader.read(where["at"], where["dtype"], where["shape"])
                 np.testing.assert_array_equal(sent, array, strict=True)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="files without a name have one for other processes on Linux only")
+def test_that_a_model_raised_is_told_where_the_disk_is_full_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "pwrite", refusing(os.pwrite, errno.ENOSPC, lambda *_: True))
+    with (tmp_path / "store").open("w+b", buffering=0) as file:
+        request = {"do": "forward", "capture": True, "spool": list(place_of(file))}
+        with pytest.raises(InputError, match=r"no room .*; the model had raised RuntimeError\('the model raised'\)"):
+            worker._answer(Raising(), request, {}, io.BytesIO())

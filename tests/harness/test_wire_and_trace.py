@@ -77,6 +77,8 @@ def test_reading_ahead_ends_with_its_block() -> None:
         assert next(ahead).name == "forward/0"
         assert set(threading.enumerate()) - threads
     assert not set(threading.enumerate()) - threads
+    with pytest.raises(Exception, match=r"^$"):
+        next(ahead)  # which is not the end of the stream
 
 
 def written(folder: Path) -> Path:
