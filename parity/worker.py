@@ -22,7 +22,7 @@ import numpy as np
 from detr_common.coco import build_dataset
 from detr_common.errors import InputError
 from detr_common.loader import Loader
-from detr_common.memory import give_freed_memory_back, keep_freed_memory
+from detr_common.memory import give_freed_memory_back
 from parity.frameworks import ADAPTERS, load_adapter
 from parity.frameworks.base import Adapter
 from parity.mutants.data import reading_with
@@ -50,7 +50,6 @@ def main() -> None:
 
 
 def _begin(adapter: Adapter, requests: int, answers: int) -> None:
-    keep_freed_memory()
     with os.fdopen(requests, "rb", buffering=0) as reading, os.fdopen(answers, "wb", buffering=0) as writing:
         try:
             _serve(adapter, reading, writing)
