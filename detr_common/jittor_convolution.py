@@ -1,10 +1,11 @@
-"""Jittor's convolutions on the CPU computed by the kernels of oneDNN that PyTorch's are computed by.
+"""Jittor's convolutions on the CPU computed by the kernels of oneDNN that PyTorch's are computed by, and its products.
 
 Jittor asks for a convolution "for inference, of any algorithm" and takes the first kernel that oneDNN offers. On
 processors with AVX-512 that is one whose float32 sums round two to four times as much as PyTorch's and which is slower
 (docs/measured.md). The next that it offers is PyTorch's own choice, and then both frameworks agree to the last bit.
 The kernels of Jittor are compiled with a header that asks for that one, and that takes arrays in oneDNN's layouts from
-the memory that Jittor has and does not use: a step at 800 pixels needs half a gigabyte less.
+the memory that Jittor has and does not use: a step at 800 pixels needs half a gigabyte less. It also lets all threads
+take part in products by weights, of which oneDNN leaves some to one thread.
 """
 
 from __future__ import annotations
