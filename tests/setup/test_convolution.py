@@ -1,13 +1,11 @@
 """Convolutions of Jittor on the CPU are computed by the kernels that PyTorch's are computed by."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from array_scripts import CASES, JITTOR, outputs_of
 
 from detr_common import jittor_convolution
 
@@ -23,12 +21,6 @@ SHAPES = {
     "1x1 with stride": (256, 512, 16, 1, 2, 0, 1),
     "mask head": (264, 264, 12, 3, 1, 1, 1),
 }
-RUN = """
-import sys, numpy as np
-cases = dict(np.load(sys.argv[1]))
-{framework}
-np.savez(sys.argv[2], **outputs)
-"""
 TORCH = """
 import torch
 torch.set_num_threads(1)
@@ -42,13 +34,7 @@ for name in [name[2:] for name in cases if name.startswith("x ")]:
         for kind, value in (("y", y), ("dx", dx), ("dw", dw)):
             outputs[f"{kind} {name} {str(dtype)[6:]}"] = value.detach().numpy()
 """
-JITTOR = """
-from detr_common.jittor_ready import ready
-ready()
-import jittor as jt
-from detr_common import jittor_convolution, jittor_headers
-jittor_headers.use(jt)
-assert jittor_convolution.use(jt), "not used"
+CONVOLUTIONS = """
 outputs = {}
 for name in [name[2:] for name in cases if name.startswith("x ")]:
     _, _, _, _, stride, padding, dilation = cases["s " + name].tolist()
@@ -62,12 +48,6 @@ for name in [name[2:] for name in cases if name.startswith("x ")]:
 
 MEMORY = """
 from pathlib import Path
-from detr_common.jittor_ready import ready
-ready()
-import jittor as jt
-from detr_common import jittor_convolution, jittor_headers
-jittor_headers.use(jt)
-assert jittor_convolution.use(jt), "not used"
 def peak():
     return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 1024
 w = jt.ones((64, 64, 3, 3))
@@ -98,22 +78,9 @@ def _write_cases(path: Path) -> None:
     np.savez(path, **arrays)
 
 
-def _run(framework: str, folder: Path) -> dict[str, np.ndarray]:
-    out = folder / "out.npz"
-    run = subprocess.run(
-        [sys.executable, "-c", RUN.format(framework=framework), folder / "cases.npz", out],
-        env=os.environ | {"HOME": os.environ["REAL_HOME"], "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert run.returncode == 0, run.stderr[-2000:]
-    return dict(np.load(out))
-
-
 def test_rounds_no_more_than_pytorch(tmp_path: Path) -> None:
-    _write_cases(tmp_path / "cases.npz")
-    torch, jittor = _run(TORCH, tmp_path), _run(JITTOR, tmp_path)
+    _write_cases(tmp_path / CASES)
+    torch, jittor = outputs_of(TORCH, tmp_path), outputs_of(JITTOR + CONVOLUTIONS, tmp_path)
     ratios = {}
     for name, value in jittor.items():
         truth = torch[name.replace("float32", "float64")]
@@ -128,9 +95,9 @@ def test_rounds_no_more_than_pytorch(tmp_path: Path) -> None:
 
 
 def test_arrays_of_onednn_are_in_memory_that_jittor_has_freed(tmp_path: Path) -> None:
-    _write_cases(tmp_path / "cases.npz")
+    _write_cases(tmp_path / CASES)
     # Images are of 64 MiB and have to be in oneDNN's layout, and 640 MiB are free.
-    assert _run(MEMORY, tmp_path)["more"] < 32
+    assert outputs_of(JITTOR + MEMORY, tmp_path)["more"] < 32
 
 
 def _jittor(folder: Path, mkl_ops: object = "compiled") -> SimpleNamespace:
