@@ -2,7 +2,9 @@
 
 import ctypes
 
-_TRIM_THRESHOLD, _MMAP_MAX = -1, -4
+# Numbers by which mallopt knows its options, and what glibc has them at, or comes to where large arrays are freed.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4
+_USUAL = {_MMAP_MAX: 65536, _MMAP_THRESHOLD: 32 * 2**20, _TRIM_THRESHOLD: 64 * 2**20}
 
 
 def keep_freed_memory() -> bool:
@@ -16,6 +18,17 @@ def keep_freed_memory() -> bool:
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     return bool(mallopt and mallopt(_MMAP_MAX, 0) and mallopt(_TRIM_THRESHOLD, -1))
+
+
+def keep_no_freed_memory() -> bool:
+    """Undo ``keep_freed_memory``, and give all memory that this process has freed back to the system.
+
+    Returns:
+        Whether the C library can; others than glibc are left as they are.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    undone = mallopt and all([mallopt(option, value) for option, value in _USUAL.items()])
+    return give_freed_memory_back() and bool(undone)
 
 
 def give_freed_memory_back() -> bool:

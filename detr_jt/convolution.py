@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import jittor as jt
 from jittor import Var, nn
 
-from detr_jt.kernels import product_alone
+from detr_jt.kernels import product, product_alone
 
 
 class Conv2d(nn.Conv):
@@ -18,10 +18,21 @@ class Conv2d(nn.Conv):
         """Map [B, C_in, H, W] to [B, C_out, H', W']."""
         if x.dtype != "float64":
             return super().execute(x)
-        y = _Convolution.apply(x, self.weight, self)
+        y = self.by_pixel(x) if self.is_by_pixel else _Convolution.apply(x, self.weight, self)
         # Now, so that the patches of one layer at a time are in memory.
         y.sync()
         return y if self.bias is None else y + self.bias.reshape(1, -1, 1, 1)
+
+    @property
+    def is_by_pixel(self) -> bool:
+        """Whether every output pixel is of one input pixel, in the same place."""
+        return set((*self.kernel_size, *self.stride)) == {1} and not any(self.padding)
+
+    def by_pixel(self, x: Var) -> Var:
+        """Map [B, C_in, H, W] to [B, C_out, H, W] without its bias: the patches are the map itself."""
+        batch, channels, *size = x.shape
+        weight = self.weight.reshape(-1, channels)
+        return product(weight, x.reshape(batch, channels, -1), transposed=False).reshape(batch, -1, *size)
 
     def patches(self, x: Var, after: Sequence[Var] = ()) -> tuple[Var, tuple[int, int, int]]:
         """Return the inputs of every output pixel, [C_in K_h K_w, B H' W'], and (B, H', W').

@@ -44,10 +44,11 @@ static void tile(long depth, const T* a, long row, long step, const T* panel, T*
         for (long j = 0; j < width; j++) c[i * c_row + j] = first ? sums[i][j] : c[i * c_row + j] + sums[i][j];
 }
 
-// c [m, n] = a [m, k] b [k, n] for each of count matrices; the values of a and b are at row * i + column * j.
+// c [m, n] = a [m, k] b [k, n] for each of count matrices; the values of a and b are at row * i + column * j, and the
+// matrices of a are a_next values apart.
 template <class T>
-static void products(long count, long m, long n, long depth, const T* a, long a_row, long a_column, const T* b,
-                     long b_row, long b_column, T* c) {
+static void products(long count, long m, long n, long depth, const T* a, long a_next, long a_row, long a_column,
+                     const T* b, long b_row, long b_column, T* c) {
     // Sums of so many, which are added then: a longer chain would round more than PyTorch's products.
     const long panels = (n + 31) / 32, most = std::min(depth, 128L);
     #pragma omp parallel if(count * m * n * depth > 65536)
@@ -57,7 +58,7 @@ static void products(long count, long m, long n, long depth, const T* a, long a_
         for (long one = 0; one < count; one++)
         for (long j = 0; j < panels; j++) {
             const long width = std::min(32L, n - j * 32);
-            const T *x = a + one * m * depth, *y = b + one * depth * n + j * 32 * b_column;
+            const T *x = a + one * a_next, *y = b + one * depth * n + j * 32 * b_column;
             T* z = c + one * m * n + j * 32;
             for (long from = 0; from < depth; from += most) {
                 const long some = std::min(most, depth - from);
@@ -77,18 +78,21 @@ static void products(long count, long m, long n, long depth, const T* a, long a_
     }
 }
 """
-_SIZES = 'const long count = data["count"], m = data["m"], n = data["n"], depth = data["depth"];\n'
+_SIZES = """
+const long count = data["count"], m = data["m"], n = data["n"], depth = data["depth"];
+const long of_a = data["shared"] ? 0 : m * depth;
+"""
 # Of a product and of its gradients, by whether b is transposed: what is multiplied, rows and columns first.
 _PRODUCTS = {
     False: (
-        "products<out0_type>(count, m, n, depth, in0_p, depth, 1, in1_p, n, 1, out0_p);",
-        "products<out0_type>(count, m, depth, n, in1_p, n, 1, in0_p, 1, n, out0_p);",
-        "products<out0_type>(count, depth, n, m, in0_p, 1, depth, in1_p, n, 1, out0_p);",
+        "products<out0_type>(count, m, n, depth, in0_p, of_a, depth, 1, in1_p, n, 1, out0_p);",
+        "products<out0_type>(count, m, depth, n, in1_p, m * n, n, 1, in0_p, 1, n, out0_p);",
+        "products<out0_type>(count, depth, n, m, in0_p, of_a, 1, depth, in1_p, n, 1, out0_p);",
     ),
     True: (
-        "products<out0_type>(count, m, n, depth, in0_p, depth, 1, in1_p, 1, depth, out0_p);",
-        "products<out0_type>(count, m, depth, n, in1_p, n, 1, in0_p, depth, 1, out0_p);",
-        "products<out0_type>(count, n, depth, m, in1_p, 1, n, in0_p, depth, 1, out0_p);",
+        "products<out0_type>(count, m, n, depth, in0_p, of_a, depth, 1, in1_p, 1, depth, out0_p);",
+        "products<out0_type>(count, m, depth, n, in1_p, m * n, n, 1, in0_p, depth, 1, out0_p);",
+        "products<out0_type>(count, n, depth, m, in1_p, m * n, 1, n, in0_p, depth, 1, out0_p);",
     ),
 }
 
@@ -96,7 +100,8 @@ _PRODUCTS = {
 def product(a: Var, b: Var, transposed: bool) -> Var:
     """Multiply matrices [..., M, K] by [..., K, N], or by [..., N, K] which are ``transposed``: [..., M, N].
 
-    Jittor computes many small products by loops that read each value anew.
+    One matrix [M, K] multiplies all [..., K, N]. Jittor computes many small products by loops that read each value
+    anew.
     """
     if not ours(a, b):
         return jt.matmul(a, b.transpose(-1, -2) if transposed else b)
@@ -117,12 +122,17 @@ class _Product(jt.Function):
         rows, depth = a.shape[-2:]
         columns = b.shape[-2 if transposed else -1]
         self.inputs, self.sources = (a, b), _PRODUCTS[transposed]
-        self.data = {"count": math.prod(a.shape[:-2]), "m": rows, "n": columns, "depth": depth}
-        return self.kernel(0, (*a.shape[:-1], columns), self.inputs)
+        self.before, shared = b.shape[:-2], a.ndim < b.ndim
+        sizes = {"m": rows, "n": columns, "depth": depth, "shared": int(shared)}
+        self.data = {"count": math.prod(self.before), **sizes}
+        return self.kernel(0, (*self.before, rows, columns), self.inputs)
 
     def grad(self, pull: Var) -> tuple[Var, Var, None]:
         a, b = self.inputs
-        return self.kernel(1, a.shape, (b, pull)), self.kernel(2, b.shape, (a, pull)), None
+        of_a = self.kernel(1, (*self.before, *a.shape[-2:]), (b, pull))
+        if self.data["shared"]:
+            of_a = of_a.reshape(-1, *a.shape).sum(0)
+        return of_a, self.kernel(2, b.shape, (a, pull)), None
 
     def kernel(self, which: int, shape: Sequence[int], inputs: Sequence[Var]) -> Var:
         source = _SIZES + self.sources[which]

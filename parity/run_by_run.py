@@ -25,8 +25,27 @@ def prepare(workers: Mapping[Run, Worker]) -> None:
         InputError: a worker refuses.
         WorkerError: a worker died.
     """
+    _have_all(workers, "prepare")
+
+
+def finish(workers: Mapping[Run, Worker], release: bool = False) -> None:
+    """Let every worker forget its optimizer, which takes twice the memory of a model or more.
+
+    Args:
+        workers: prepared.
+        release: whether they are to give the memory back to the system.
+
+    Raises:
+        WorkerError: a worker died.
+    """
+    _have_all(workers, "finish")
+    if release:
+        release_all(workers)
+
+
+def _have_all(workers: Mapping[Run, Worker], do: str) -> None:
     for worker in workers.values():
-        worker.ask("prepare", {})
+        worker.ask(do, {})
     failures: list[InputError | WorkerError] = []
     for worker in workers.values():
         try:
@@ -103,8 +122,7 @@ class RunByRun:
             if run == TRUTH:
                 choices = Spool(Entry(name, "", "", array) for name, array in worker.results.items())
                 self._choices.append(stack.enter_context(choices))
-        worker.ask("finish", {})
-        worker.answer()
+        finish({run: worker})
 
     def _note_failure(self, run: Run, number: int) -> None:
         if self._workers[run].failure:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,7 @@ from parity.frameworks.base import Feed
 from parity.layers import LayersSession, ModelJob
 from parity.metrics import measure, ulps_apart
 from parity.policy import ULP32, Calibrated32, Steps
-from parity.run_by_run import AskStep, RunByRun, prepare
+from parity.run_by_run import AskStep, RunByRun, finish, prepare
 from parity.rungs import PORT, REFERENCE, SECOND_TWIN, TRUTH, TWIN, TWINS, Run, foremost
 from parity.steps_verdict import Finding, FreeStep, StepsVerdict
 from parity.tally import Tally
@@ -112,16 +112,16 @@ class _Comparison:
             for versions in self._step(workers, number, True, progress):
                 self._judge_forced(versions, number + 1)
             if self.crashes:
-                return
+                break
+        # Else they would have it still while the models of the free steps are built.
+        finish(workers, self.sparing)
 
     def free(self, workers: Mapping[Run, Worker], progress: Progress) -> None:
         """Take steps on each side's own gradients."""
         self._run = "free"
         prepare(workers)
-        with ExitStack() as stack:
-            alone = None
-            if self.sparing:
-                alone = stack.enter_context(RunByRun(workers, self.job.free, self._asking(workers, False), progress))
+        asking = self._asking(workers, False)
+        with RunByRun(workers, self.job.free, asking, progress) if self.sparing else nullcontext() as alone:
             for number in range(self.job.free):
                 tally = Tally()
                 for versions in self._step(workers, number, False, progress, alone):

@@ -22,7 +22,7 @@ import numpy as np
 from detr_common.coco import build_dataset
 from detr_common.errors import InputError
 from detr_common.loader import Loader
-from detr_common.memory import give_freed_memory_back
+from detr_common.memory import keep_freed_memory, keep_no_freed_memory
 from parity.frameworks import ADAPTERS, load_adapter
 from parity.frameworks.base import Adapter
 from parity.mutants.data import reading_with
@@ -91,6 +91,9 @@ def _answer(adapter: Adapter, request: dict[str, Any], arrays: dict[str, Array],
 
     with ExitStack() as stack:
         spool = _open_spool(request.get("spool"), stack)
+        if spool is not None:
+            # It computes while no other worker does, until it is told to give memory back.
+            keep_freed_memory()
 
         def emit(entry: Any) -> None:
             fields = {name: getattr(entry, name) for name in ("name", "owner", "source", "caller", "inputs", "repeats")}
@@ -165,7 +168,7 @@ def _perform(adapter: Adapter, request: dict[str, Any], arrays: dict[str, Array]
             adapter.training.prepare()
         case "release":
             adapter.release()
-            give_freed_memory_back()
+            keep_no_freed_memory()
         case "finish":
             adapter.training.finish()
         case "step":

@@ -163,7 +163,8 @@ class RecordedWorker(Worker):
     def ask(self, do: str, arrays: Mapping[str, Array], **details: Any) -> None:
         """Turn to the trace of a pass."""
         self.results, self.failure = {}, ""
-        names = {"forward": "layers", "losses": "losses", "gradients": "gradients", "choose": "", "prepare": ""}
+        names = {"forward": "layers", "losses": "losses", "gradients": "gradients"}
+        names |= dict.fromkeys(("choose", "prepare", "finish"), "")
         name = names.get(do, f"{'forced' if details.get('forced') else 'free'}{details.get('number')}")
         self._place = f"{name}/{self._arithmetic}" if name else ""
         if do == "choose":
