@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -111,24 +111,27 @@ class TorchTraining(Training):
         waiting: dict[str, Captured] = {}
         recent = Recent()
 
-        def note(c: Captured) -> None:
-            name = gradient_name(c.name)
-            if WANTED + name in given:
-                waiting[name] = c
-                c.tensor.register_hook(lambda gradient: send(name, gradient))
-
         def send(name: str, gradient: Tensor) -> None:
             c = replace(waiting.pop(name), name=name)
             emit(Entry(name, c.owner, c.source, to_numpy(gradient), c.caller, c.inputs, recent.find(c)))
 
         self.model.zero_grad(set_to_none=True)
         imposed = Choices.given_in(given)
-        with self.choosing(imposed), capturing(self.named, self.model, note, split):
-            _, total = self.run(batch, to_inputs=True)
-        total.backward()
-        for name, c in list(waiting.items()):
-            # No gradient reached it.
-            send(name, torch.zeros_like(c.tensor))
+        # Hooks are taken away again: they have the last tensors, which have them, and nothing would ever free those.
+        with ExitStack() as hooks:
+
+            def note(c: Captured) -> None:
+                name = gradient_name(c.name)
+                if WANTED + name in given:
+                    waiting[name] = c
+                    hooks.callback(c.tensor.register_hook(lambda gradient: send(name, gradient)).remove)
+
+            with self.choosing(imposed), capturing(self.named, self.model, note, split):
+                _, total = self.run(batch, to_inputs=True)
+            total.backward()
+            for name, c in list(waiting.items()):
+                # No gradient reached it.
+                send(name, torch.zeros_like(c.tensor))
         for name, weight in self.trained().items():
             gradient = torch.zeros_like(weight) if weight.grad is None else weight.grad
             emit(Entry(f"grad/{name}", name.rpartition(".")[0] or ROOT, "", to_numpy(gradient)))
