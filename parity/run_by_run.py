@@ -96,13 +96,22 @@ class RunByRun:
         self._stack.close()
 
     def step(self, number: int) -> Iterator[Heard]:
-        """Let the last run take a step, and yield what all have said of that one."""
-        self._ask(self._last, number, self._chosen(self._last, number))
-        entries = received(self._last, self._workers[self._last], self._progress)
-        yield from with_spooled(self._last, entries, self._spools[number])
+        """Let the last run take a step, and yield what all have said of that one; to be called in their order."""
+        if number == 0:
+            self._ask_last(0)
+        yield from with_spooled(self._last, self._said(number), self._spools[number])
         for spool in self._spools[number].values():
             spool.close()
+
+    def _said(self, number: int) -> Iterator[Entry]:
+        """Yield what the last run says of a step, and ask for the next, which it takes while this one is compared."""
+        yield from received(self._last, self._workers[self._last], self._progress)
         self._note_failure(self._last, number)
+        if not self.failures(number) and number + 1 < len(self._spools):
+            self._ask_last(number + 1)
+
+    def _ask_last(self, number: int) -> None:
+        self._ask(self._last, number, self._chosen(self._last, number))
 
     def failures(self, number: int) -> dict[str, str]:
         """Return what models raised in a step, by the label of each run."""

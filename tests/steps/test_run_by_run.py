@@ -70,6 +70,8 @@ def test_all_versions_of_a_step_come_together_although_runs_come_one_after_anoth
             assert heard == [(run, "loss", number) for run in in_order] + [
                 (run, "param", 3 * (10.0 * number + ALL.index(run))) for run in in_order
             ]
+            # The last takes its next step while this one is judged.
+            assert [what[0] for run, do, what in asked if do == "step" and run == LAST] == [*range(3)][: number + 2]
     steps = [(run, *what) for run, do, what in asked if do == "step"]
     assert [(run, number) for run, number, _ in steps] == [(run, k) for run in (*in_order[1:], LAST) for k in range(3)]
     for run, number, chosen in steps:
