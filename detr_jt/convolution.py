@@ -18,6 +18,7 @@ class Conv2d(nn.Conv):
         """Map [B, C_in, H, W] to [B, C_out, H', W']."""
         if x.dtype != "float64":
             return super().execute(x)
+        assert self.groups == 1 and x.shape[1] == self.in_channels, f"{self.in_channels} channels, not {x.shape}"
         y = self.by_pixel(x) if self.is_by_pixel else _Convolution.apply(x, self.weight, self)
         # Now, so that the patches of one layer at a time are in memory.
         y.sync()

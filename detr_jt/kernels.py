@@ -120,7 +120,9 @@ class _Product(jt.Function):
 
     def execute(self, a: Var, b: Var, transposed: bool) -> Var:
         rows, depth = a.shape[-2:]
-        columns = b.shape[-2 if transposed else -1]
+        columns, others = b.shape[-2:] if transposed else b.shape[-2:][::-1]
+        alike = a.shape[:-2] == b.shape[:-2] or (a.ndim == 2 and not transposed)
+        assert alike and depth == others, f"cannot multiply {a.shape} by {b.shape}, transposed: {transposed}"
         self.inputs, self.sources = (a, b), _PRODUCTS[transposed]
         self.before, shared = b.shape[:-2], a.ndim < b.ndim
         sizes = {"m": rows, "n": columns, "depth": depth, "shared": int(shared)}

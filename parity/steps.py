@@ -120,9 +120,9 @@ class _Comparison:
         """Take steps on each side's own gradients."""
         self._run = "free"
         prepare(workers)
-        asking = self._asking(workers, False)
-        with RunByRun(workers, self.job.free, asking, progress) if self.sparing else nullcontext() as alone:
-            for number in range(self.job.free):
+        asking, count = self._asking(workers, False), 1 if self.crashes else self.job.free
+        with RunByRun(workers, count, asking, progress) if self.sparing else nullcontext() as alone:
+            for number in range(count):
                 tally = Tally()
                 for versions in self._step(workers, number, False, progress, alone):
                     self._judge_free(versions, tally)
