@@ -77,6 +77,8 @@ class RunByRun:
         self._workers = workers
         self._ask = ask
         self._progress = progress
+        # For which step the last run was asked last.
+        self._asked = -1
         # By the number of the step: what each run said, and what the others are to choose.
         self._spools: list[dict[Run, Spool]] = [{} for _ in range(count)]
         self._choices: list[Spool] = []
@@ -96,9 +98,9 @@ class RunByRun:
         self._stack.close()
 
     def step(self, number: int) -> Iterator[Heard]:
-        """Let the last run take a step, and yield what all have said of that one; to be called in their order."""
-        if number == 0:
-            self._ask_last(0)
+        """Let the last run take a step, and yield what all have said of that one."""
+        if number > self._asked:
+            self._ask_last(number)
         yield from with_spooled(self._last, self._said(number), self._spools[number])
         for spool in self._spools[number].values():
             spool.close()
@@ -111,6 +113,7 @@ class RunByRun:
             self._ask_last(number + 1)
 
     def _ask_last(self, number: int) -> None:
+        self._asked = number
         self._ask(self._last, number, self._chosen(self._last, number))
 
     def failures(self, number: int) -> dict[str, str]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from contextlib import nullcontext
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
 from parity.run_by_run import RunByRun, prepare
 from parity.rungs import PORT, RUNS, SECOND_TWIN, TRUTH, Run
+from parity.steps import StepsJob, compare_steps
 from parity.trace import Array, Entry
 
 ALL = (*RUNS, SECOND_TWIN)
@@ -91,4 +94,46 @@ def test_a_run_that_fails_is_told_of_in_its_step(run: Run) -> None:
         heard = [(who, entry.name) for who, entry, _ in alone.step(1)]
         assert (run, "loss") in heard and (run, "param") not in heard and len(heard) == 11
         assert alone.failures(1) == {" ".join(run): "failed in step 1"}
-    assert [what[0] for who, do, what in asked if do == "step" and who == run] == [0, 1]
+    # The last is not asked for what nobody would hear.
+    for one in (run, LAST):
+        assert [what[0] for who, do, what in asked if do == "step" and who == one] == [0, 1]
+
+
+class Crashing(Trained):
+    """Fails in its first forced step, and says nothing in the others."""
+
+    ahead = 0
+
+    def entries(self) -> Iterator[Entry]:
+        self.failure = "failed" if self.order.get("forced") else ""
+        self.asked.append((self.run, "heard", self.order.get("number")))
+        yield from ()
+
+    def wait_built(self) -> None:
+        pass
+
+
+class Session:
+    """Stands in for a session whose workers take turns."""
+
+    sparing = True
+
+    def __init__(self, workers: Mapping[Run, Any]) -> None:
+        self.workers = {run: workers[run] for run in RUNS}
+        self.start = lambda run: nullcontext(workers[run])
+
+    def build(self, job: Any) -> None:
+        pass
+
+
+def test_after_forced_steps_that_crash_no_worker_owes_an_answer() -> None:
+    asked: list[tuple[Run, str, Any]] = []
+    workers = {run: Crashing(run, asked, None) for run in ALL}
+    model = SimpleNamespace(build=lambda run, worker: None, settings=lambda workers: {})
+    batch = SimpleNamespace(arrays=dict)
+    verdict = compare_steps(cast(Any, Session(workers)), StepsJob(cast(Any, model), (cast(Any, batch),)))
+    assert not verdict and verdict.crashes
+    for run in ALL:
+        steps = [what[0] for who, do, what in asked if who == run and do == "step"]
+        heard = [what for who, do, what in asked if who == run and do == "heard"]
+        assert heard == steps and set(steps) == {0}
