@@ -17,7 +17,7 @@ PARTS = {*MODULES, "losses", "rest of forward", "backward", "clip", "update"}
 
 
 def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "parity", "bench", "--sizes", "64x96", "--rounds", "3", *OPTIONS, *arguments]
+    command = [sys.executable, "-m", "parity", "bench", "--sizes", "64x96", "--rounds", "3", "--threads", "1", *OPTIONS, *arguments]
     return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=900)
 
 

@@ -83,6 +83,20 @@ def test_prepared_once_and_taken_by_the_compiler(headers: Path) -> None:
     assert "! " in run.stderr and str(compiled[0]) in run.stderr, f"the compiled header was not used:\n{run.stderr}"
 
 
+@pytest.mark.parametrize("installed", [True, False])
+def test_the_quick_linker_is_taken_where_it_works(headers: Path, installed: bool) -> None:
+    compiler = headers / "compiler"
+    compiler.write_text(f'''#!/bin/sh
+case "$*" in *-fuse-ld=gold*) {"shift 2" if installed else "exit 1"};; esac
+exec g++ "$@"
+''')
+    compiler.chmod(0o755)
+    jittor = _jittor(headers, str(compiler))
+    assert jittor_headers.use(jittor)
+    assert ("-fuse-ld=gold" in jittor.flags.cc_flags) is installed
+    assert "kernel.h" in jittor.flags.cc_flags
+
+
 def test_a_marked_source_still_goes_through_the_script(headers: Path, tmp_path: Path) -> None:
     jittor = _jittor(headers)
     assert jittor_headers.use(jittor)

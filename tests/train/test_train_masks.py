@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from pycocotools import mask as coder
-from test_train_programs import PACKAGES, ROOT
+from test_train_programs import PACKAGES, ROOT, Program, call
 
 import fixtures
 import weight_convert
@@ -47,15 +47,14 @@ def options(shapes: Path, *words: object) -> list[object]:
     return [*MODEL, *data, "--num_workers", 0, *words]
 
 
-def done(package: str, shapes: Path, *words: object) -> None:
-    command = [sys.executable, "-m", package, *map(str, options(shapes, *words))]
-    ended = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+def done(package: str, shapes: Path, *words: object, program: Program = call) -> None:
+    ended = program([sys.executable, "-m", package, *map(str, options(shapes, *words))])
     assert ended.returncode == 0, ended.stdout[-1000:] + ended.stderr[-3000:]
 
 
 @pytest.mark.parametrize(("package", "suffix"), PACKAGES)
 def test_the_mask_head_learns_alone_on_frozen_weights(
-    shapes: Path, weights: dict[str, Path], tmp_path: Path, package: str, suffix: str
+    shapes: Path, weights: dict[str, Path], tmp_path: Path, program: Program, package: str, suffix: str
 ) -> None:
     frozen = ["--masks", "--frozen_weights", weights["detector"], "--output_dir", tmp_path, "--eval_train"]
     # The start has a detector of its own, of another seed, which gives way to the one that is frozen.
@@ -79,7 +78,8 @@ def test_the_mask_head_learns_alone_on_frozen_weights(
     assert summary.count("IoU metric: segm") == 2 and summary.count("Panoptic ") == 2
     assert len(list((tmp_path / "panoptic_eval").glob("*.png"))) == 4
     # It goes on where it stopped.
-    done(package, shapes, *frozen, "--resume", tmp_path / f"checkpoint.{suffix}", "--epochs", 3, "--lr", 1e-3)
+    resume = ["--resume", tmp_path / f"checkpoint.{suffix}"]
+    done(package, shapes, *frozen, *resume, "--epochs", 3, "--lr", 1e-3, program=program)
     assert len((tmp_path / "log.txt").read_text().splitlines()) == 3
 
 

@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SIZES = {"enc_layers": 1, "dec_layers": 2, "hidden_dim": 32, "nheads": 4, "dim_feedforward": 64, "num_queries": 5}
 MODEL = ["--backbone", "resnet18", *(word for name, value in SIZES.items() for word in (f"--{name}", str(value)))]
 Copy = Callable[[str, Path], None]
+Program = Callable[[list[str]], "subprocess.CompletedProcess[str]"]
 PACKAGES = [
     pytest.param("detr_pt", "pth", id="detr_pt"),
     pytest.param("detr_jt", "pkl", id="detr_jt", marks=pytest.mark.slow),
@@ -44,8 +45,10 @@ def call(arguments: list[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(arguments, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True)
 
 
-def train(package: str, shapes: Path, *more: str, epochs: int = 3) -> subprocess.CompletedProcess[str]:
-    done = call(command(package, shapes, *more, epochs=epochs))
+def train(
+    package: str, shapes: Path, *more: str, epochs: int = 3, program: Program = call
+) -> subprocess.CompletedProcess[str]:
+    done = program(command(package, shapes, *more, epochs=epochs))
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     return done
 
@@ -90,7 +93,7 @@ def lines(folder: Path) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize(("package", "suffix"), PACKAGES)
 def test_a_run_and_one_that_is_stopped_and_goes_on_are_the_same(
-    shapes: Path, after_an_epoch: Copy, tmp_path: Path, package: str, suffix: str
+    shapes: Path, after_an_epoch: Copy, tmp_path: Path, program: Program, package: str, suffix: str
 ) -> None:
     whole, parts, cut = (tmp_path / name for name in ("whole", "parts", "cut"))
     train(package, shapes, "--output_dir", str(whole))
@@ -101,14 +104,16 @@ def test_a_run_and_one_that_is_stopped_and_goes_on_are_the_same(
     assert (whole / f"checkpoint0001.{suffix}").is_file()
 
     after_an_epoch(package, parts)
-    train(package, shapes, "--output_dir", str(parts), "--resume", str(parts / f"checkpoint.{suffix}"))
+    resume = ["--output_dir", str(parts), "--resume", str(parts / f"checkpoint.{suffix}")]
+    train(package, shapes, *resume, program=program)
     same_run(whole / f"checkpoint.{suffix}", parts / f"checkpoint.{suffix}")
     assert lines(whole) == lines(parts)
 
     stopped_within_an_epoch(command(package, shapes, "--output_dir", str(cut)))
     saved = weight_convert.read(cut / f"checkpoint.{suffix}")
     assert 0 < saved["begun"]["count"] < 4 or saved["epoch"] >= 0
-    train(package, shapes, "--output_dir", str(cut), "--resume", str(cut / f"checkpoint.{suffix}"))
+    resume = ["--output_dir", str(cut), "--resume", str(cut / f"checkpoint.{suffix}")]
+    train(package, shapes, *resume, program=program)
     same_run(whole / f"checkpoint.{suffix}", cut / f"checkpoint.{suffix}")
     assert lines(whole) == lines(cut)
 
@@ -139,17 +144,19 @@ def stopped_within_an_epoch(arguments: list[str]) -> None:
 
 
 def test_each_package_goes_on_with_and_evaluates_what_the_other_has_saved(
-    shapes: Path, after_an_epoch: Copy, tmp_path: Path
+    shapes: Path, after_an_epoch: Copy, tmp_path: Path, program: Program
 ) -> None:
     after_an_epoch("detr_pt", tmp_path)
     saved = tmp_path / "checkpoint.pth"
     weight_convert.write(weight_convert.read(saved), tmp_path / "there.pkl")
     again = tmp_path / "again"
-    train("detr_pt", shapes, "--output_dir", str(again), "--resume", str(tmp_path / "there.pkl"), epochs=2)
-    train("detr_pt", shapes, "--output_dir", str(tmp_path), "--resume", str(saved), epochs=2)
+    resume = ["--output_dir", str(again), "--resume", str(tmp_path / "there.pkl")]
+    train("detr_pt", shapes, *resume, epochs=2, program=program)
+    train("detr_pt", shapes, "--output_dir", str(tmp_path), "--resume", str(saved), epochs=2, program=program)
     same_run(again / "checkpoint.pth", saved)
     figures = train("detr_pt", shapes, "--eval", "--resume", str(saved)).stdout
-    assert figures == train("detr_pt", shapes, "--eval", "--resume", str(again / "checkpoint.pth")).stdout
+    evaluate = ["--eval", "--resume", str(again / "checkpoint.pth")]
+    assert figures == train("detr_pt", shapes, *evaluate, program=program).stdout
     assert figures.count("Average") == 12
 
 
@@ -179,16 +186,18 @@ def test_what_cannot_be_used_is_one_line_and_exit_code_2(
     assert "Traceback" not in done.stderr
 
 
-def test_a_checkpoint_of_another_configuration_is_refused(shapes: Path, after_an_epoch: Copy, tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_configuration_is_refused(
+    shapes: Path, after_an_epoch: Copy, tmp_path: Path, program: Program
+) -> None:
     after_an_epoch("detr_pt", tmp_path)
     resumed = command("detr_pt", shapes, "--resume", str(tmp_path / "checkpoint.pth"), "--hidden_dim", "64")
-    done = call(resumed)
+    done = program(resumed)
     assert done.returncode == 2 and "does not fit the model" in done.stderr
 
 
 @pytest.mark.parametrize(("package", "suffix"), PACKAGES)
 def test_another_run_in_the_folder_is_left_alone(
-    shapes: Path, after_an_epoch: Copy, tmp_path: Path, package: str, suffix: str
+    shapes: Path, after_an_epoch: Copy, tmp_path: Path, program: Program, package: str, suffix: str
 ) -> None:
     after_an_epoch(package, tmp_path)
     checkpoint = tmp_path / f"checkpoint.{suffix}"
@@ -196,12 +205,13 @@ def test_another_run_in_the_folder_is_left_alone(
     weights = tmp_path.with_name(f"{tmp_path.name}.pkl")
     weight_convert.write({"model": weight_convert.read(checkpoint)["model"]}, weights)
     for more in ([], ["--resume", str(weights)]):
-        done = call(command(package, shapes, "--output_dir", str(tmp_path), *more))
+        done = program(command(package, shapes, "--output_dir", str(tmp_path), *more))
         assert done.returncode == 2 and f"{checkpoint.name} of another run" in done.stderr, done.stderr
     assert (checkpoint.read_bytes(), (tmp_path / "log.txt").read_bytes()) == before
-    said = train(package, shapes, "--output_dir", str(tmp_path), "--resume", str(checkpoint), epochs=1).stdout
+    resume = ["--output_dir", str(tmp_path), "--resume", str(checkpoint)]
+    said = train(package, shapes, *resume, epochs=1, program=program).stdout
     assert "all 1 epochs are over" in said
     checkpoint.unlink()
     (tmp_path / "log.txt").write_bytes(before[1] * 2)
-    done = call(command(package, shapes, "--output_dir", str(tmp_path)))
+    done = program(command(package, shapes, "--output_dir", str(tmp_path)))
     assert done.returncode == 2 and "log.txt of another run" in done.stderr, done.stderr
