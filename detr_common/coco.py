@@ -99,12 +99,8 @@ def build_dataset(part: str, args: argparse.Namespace) -> Photographs:
     """
     if part not in PARTS:
         raise InputError(f"part {part!r}: it is train or val")
-    if not args.coco_path:
-        raise InputError("--coco_path: name the folder that holds train2017, val2017 and annotations")
-    root = Path(args.coco_path)
-    folder, file = (root / name for name in PARTS[part])
-    if not root.is_dir():
-        raise InputError(f"--coco_path {root}: no such folder; it holds train2017, val2017 and annotations")
+    check_root(args)
+    folder, file = (Path(args.coco_path) / name for name in PARTS[part])
     how = (part == "train" and args.augment, args.image_size / PUBLISHED_SIZE, args.seed, args.masks)
     if args.dataset_file == "coco_panoptic":
         panoptic = panoptic_of(part, folder, args)
@@ -114,6 +110,19 @@ def build_dataset(part: str, args: argparse.Namespace) -> Photographs:
         instances = read_annotations(file, folder, num_classes(args), args.masks, seen) if wanted else None
         return CocoPanoptic(folder, panoptic, instances, *how)
     return CocoDetection(folder, read_annotations(file, folder, num_classes(args), args.masks), *how)
+
+
+def check_root(args: argparse.Namespace) -> None:
+    """Refuse a folder of photographs that is not there, before anything is started that would read it.
+
+    Raises:
+        InputError: says what is missing.
+    """
+    if not args.coco_path:
+        raise InputError("--coco_path: name the folder that holds train2017, val2017 and annotations")
+    root = Path(args.coco_path)
+    if not root.is_dir():
+        raise InputError(f"--coco_path {root}: no such folder; it holds train2017, val2017 and annotations")
 
 
 def panoptic_of(part: str, folder: Path, args: argparse.Namespace) -> PanopticAnnotations:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from detr_common.coco import check_root
 from parity.client import Worker
 from parity.process import WorkerError
 from parity.rungs import PORT, REFERENCE
@@ -95,6 +96,7 @@ def compare_data(job: DataJob, progress: Callable[[str, int], None] = lambda _ru
         InputError: the data cannot be used; see ``detr_common.coco``.
         WorkerError: a worker died, or could not do its part.
     """
+    check_root(job.args)
     with ExitStack() as stack:
         workers = [stack.enter_context(Worker(framework)) for framework in FRAMEWORKS]
         for worker in workers:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from detr_common.errors import InputError
-from parity.ops import NAMES
+from parity.ops import NAIVE, NAMES
 from parity.process import WorkerError
 
 
@@ -105,7 +105,10 @@ def run_ops(
     """
     if importlib.util.find_spec("hypothesis") is None:
         raise InputError("the ops rung needs Hypothesis; install it with: pip install 'hypothesis>=6.100'")
-    request = {"names": list(names), "examples": examples, "seed": seed, "naive": naive}
+    names = [name for name in names if name in NAIVE or not naive]
+    if not names:
+        return OpsVerdict(())
+    request = {"names": names, "examples": examples, "seed": seed, "naive": naive}
     command = [sys.executable, "-m", "parity.ops.process"]
     results = []
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:

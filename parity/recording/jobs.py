@@ -18,7 +18,7 @@ from parity.layers import LayersJob
 from parity.port.compare import exported, matched, unused_of
 from parity.port.port import Port
 from parity.recording.layout import WEIGHTS, Recording
-from parity.recording.record import RECORDED, RecordJob, record
+from parity.recording.record import RECORDED, RecordJob, check_empty, record
 from parity.rungs import PORT, REFERENCE
 from parity.training import Progress, silent
 
@@ -51,6 +51,7 @@ def record_port(
     if job.reference.live:
         raise InputError("modules cannot be recorded, since a worker cannot have them; name functions that build them")
     check_follow(framework, follow)
+    check_empty(out)
     wanted = tuple(rung for rung in port.rungs(rungs)[0] if rung in RECORDED)
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -107,6 +108,7 @@ def record_detector(
         WorkerError: a worker died.
     """
     check_follow(framework, follow)
+    check_empty(out)
     unknown = [rung for rung in rungs or () if rung not in RECORDED]
     if unknown:
         raise InputError(f"rungs: no such rung to record: {unknown[0]!r}; there are {', '.join(RECORDED)}")

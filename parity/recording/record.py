@@ -75,8 +75,7 @@ def record(
         InputError: the folder is not empty, or the reference's recording is of another job.
         WorkerError: a worker died.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out}: is not an empty folder; name a new one")
+    check_empty(out)
     reference = None if follow is None else read_recording(follow)
     same = identity_of(job)
     if reference is not None:
@@ -104,6 +103,16 @@ def record(
     )
     recording.write(out)
     return recording
+
+
+def check_empty(out: Path) -> None:
+    """Refuse a folder that holds something.
+
+    Raises:
+        InputError: names it.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out}: is not an empty folder; name a new one")
 
 
 def identity_of(job: RecordJob) -> dict[str, Any]:

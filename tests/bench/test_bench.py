@@ -17,7 +17,8 @@ PARTS = {*MODULES, "losses", "rest of forward", "backward", "clip", "update"}
 
 
 def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "parity", "bench", "--sizes", "64x96", "--rounds", "3", "--threads", "1", *OPTIONS, *arguments]
+    few = ["--sizes", "64x96", "--rounds", "3", "--threads", "1"]
+    command = [sys.executable, "-m", "parity", "bench", *few, *OPTIONS, *arguments]
     return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=900)
 
 

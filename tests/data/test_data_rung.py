@@ -83,14 +83,14 @@ def test_what_differs_fails(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     entries, words = FAULTS[name]
     Canned.entries_of = {"torch": [entry("images", IMAGE), entry("labels.0", [1])], "jittor": entries}
     monkeypatch.setattr(data, "Worker", Canned)
-    verdict = compare_data(DataJob(training_args()))
+    verdict = compare_data(DataJob(training_args(coco_path=".")))
     assert not verdict and len(verdict.different) == 1 and words in verdict.different[0]
 
 
 def test_nothing_compared_is_no_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     Canned.entries_of = {"torch": [], "jittor": []}
     monkeypatch.setattr(data, "Worker", Canned)
-    assert not compare_data(DataJob(training_args()))
+    assert not compare_data(DataJob(training_args(coco_path=".")))
     assert not DataVerdict(0, 0, ())
 
 
@@ -98,6 +98,7 @@ def test_a_folder_that_is_not_there_is_exit_code_2(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["parity", "data", "--coco_path", "nowhere"])
+    monkeypatch.setattr("parity.data.Worker", None)  # no process is started for it
     with pytest.raises(SystemExit) as left:
         main()
     assert left.value.code == 2

@@ -153,7 +153,7 @@ def test_masks_and_panoptic_maps_are_drawn_where_they_are() -> None:
     assert (drawn[:, :40] == 255).all() and (drawn[5:75, 95] != 255).any(-1).all()
 
 
-def test_things_and_stuff_are_those_of_the_annotations(tmp_path: Path) -> None:
+def test_things_and_stuff_are_those_of_the_annotations(tmp_path: Path, in_process: Any) -> None:
     """Not those that the ids would tell: the postprocessor is told, in both programs."""
     path = tmp_path / "names.json"
     categories = [
@@ -179,7 +179,7 @@ def test_things_and_stuff_are_those_of_the_annotations(tmp_path: Path) -> None:
     for thing, out in ((0, "a"), (1, "b")):
         every = [{"id": i, "name": str(i), "isthing": thing} for i in range(250)]
         path.write_text(json.dumps({"categories": every}))
-        done = call("detr_pt.predict", *common, "--names", path, "--output_dir", tmp_path / out)
+        done = in_process("detr_pt.predict", [*common, "--names", path, "--output_dir", tmp_path / out])
         assert done.returncode == 0 and (tmp_path / out / f"{PAIR[0].stem}.panoptic.png").exists(), done.stderr
         counts.append(int(done.stdout.split(" segments")[0].split()[-1]))
     assert counts[0] < counts[1], counts  # things of one category stay apart, stuff is merged

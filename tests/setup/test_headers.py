@@ -86,10 +86,10 @@ def test_prepared_once_and_taken_by_the_compiler(headers: Path) -> None:
 @pytest.mark.parametrize("installed", [True, False])
 def test_the_quick_linker_is_taken_where_it_works(headers: Path, installed: bool) -> None:
     compiler = headers / "compiler"
-    compiler.write_text(f'''#!/bin/sh
+    compiler.write_text(f"""#!/bin/sh
 case "$*" in *-fuse-ld=gold*) {"shift 2" if installed else "exit 1"};; esac
 exec g++ "$@"
-''')
+""")
     compiler.chmod(0o755)
     jittor = _jittor(headers, str(compiler))
     assert jittor_headers.use(jittor)
