@@ -1,6 +1,9 @@
-"""How the C library gives memory back."""
+"""How the C library gives memory back, and what Python looks through for garbage."""
 
 import ctypes
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 # Numbers by which mallopt knows its options, and what glibc has them at, or comes to where large arrays are freed.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4
@@ -39,3 +42,25 @@ def give_freed_memory_back() -> bool:
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     return bool(trim and trim(0))
+
+
+def keep_imported() -> None:
+    """Never look for garbage among what this process has now; call it once all is imported.
+
+    PyTorch is 180,000 objects, which Python would look through now and then and twice at the end: 0.5 s of the 2 s of
+    a process that imports it and does nothing. A fork that does so would copy the pages that hold them.
+    """
+    gc.freeze()
+
+
+@contextmanager
+def importing() -> Iterator[None]:
+    """Import modules in this block: as ``keep_imported``, and no garbage is looked for meanwhile."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        keep_imported()
+        if enabled:
+            gc.enable()

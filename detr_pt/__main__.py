@@ -13,7 +13,7 @@ from detr_common.errors import InputError, report
 from detr_common.evaluate import evaluate_found
 from detr_common.loader import Loader
 from detr_common.logs import Meter, cut_log, summary_lines, write_evaluation, write_log, write_summary
-from detr_common.memory import keep_freed_memory
+from detr_common.memory import keep_freed_memory, keep_imported
 from detr_common.options import get_training_parser
 from detr_common.panoptic import CocoPanoptic
 from detr_common.run import Means, check_training_args, checkpoints_due, plainly, step_seed, stopping_signals
@@ -186,6 +186,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.set_defaults(device=available_device())
     args = parser.parse_args(argv)
     keep_freed_memory()
+    keep_imported()
     try:
         with together(args.device):
             run(args)

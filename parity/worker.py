@@ -22,7 +22,7 @@ import numpy as np
 from detr_common.coco import build_dataset
 from detr_common.errors import InputError
 from detr_common.loader import Loader
-from detr_common.memory import keep_freed_memory, keep_no_freed_memory
+from detr_common.memory import importing, keep_freed_memory, keep_no_freed_memory
 from parity.frameworks import ADAPTERS, load_adapter
 from parity.frameworks.base import Adapter
 from parity.mutants.data import reading_with
@@ -42,7 +42,8 @@ def main() -> None:
     parser.add_argument("--answers", type=int)
     parser.add_argument("--nursery", type=int)
     options = parser.parse_args()
-    adapter = load_adapter(options.framework, options.adapter)
+    with importing():
+        adapter = load_adapter(options.framework, options.adapter)
     if options.nursery is None:
         _begin(adapter, options.requests, options.answers)
     else:
