@@ -186,7 +186,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.set_defaults(device=available_device())
     args = parser.parse_args(argv)
     keep_freed_memory()
-    keep_imported()
     try:
         with together(args.device):
             run(args)
@@ -196,4 +195,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    keep_imported()
     sys.exit(main())

@@ -13,7 +13,6 @@ from rich.console import Console
 from rich.progress import DownloadColumn, Progress, TransferSpeedColumn
 
 from detr_common.errors import InputError
-from detr_common.memory import keep_imported
 from weight_convert import download, zoo
 from weight_convert.convert import Summary, check_destination, convert
 from weight_convert.measure import describe as describe_figures
@@ -68,7 +67,6 @@ def main(
         source = _fetched(source, destination, force, quiet)
         options = Options(force=force, verify=verify, weights_only=weights_only)
         summary = _with_progress(source, destination, options, quiet)
-        keep_imported()
         figures = measure(source, destination) if bench else None
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
