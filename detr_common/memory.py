@@ -48,8 +48,8 @@ def keep_imported() -> None:
     """Never look for garbage among what this process has now; call it once all is imported.
 
     PyTorch is 180,000 objects, which Python would look through now and then and twice at the end: 0.5 s of the 2 s of
-    a process that imports it and does nothing. A fork that does so would copy the pages that hold them. Not in a process
-    of tests: Hypothesis takes what is left out for something that nobody refers to.
+    a process that imports it and does nothing. A fork that does so would copy the pages that hold them. Not in a
+    process of tests: Hypothesis takes what is left out for something that nobody refers to.
     """
     gc.freeze()
 
