@@ -77,7 +77,7 @@ def detector_workers() -> Iterator[Callable[[], LayersSession]]:
 def in_process(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[[str, Sequence[object]], subprocess.CompletedProcess[str]]:
-    """Run a program of detr_pt in this process: for what it refuses, which would be over before PyTorch is imported."""
+    """Run a program of detr_pt in this process: where that takes less than to import PyTorch in one of its own."""
     import torch
 
     def run(module: str, words: Sequence[object]) -> subprocess.CompletedProcess[str]:

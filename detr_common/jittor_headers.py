@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -59,15 +60,14 @@ def use(jittor: Any) -> bool:
     if _DEFINES[0] in known:
         return True
     folder = Path(flags.cache_path) / "headers" / hashlib.sha256(known.encode()).hexdigest()[:12]
-    header, shortcut, linker = folder / "kernel.h", folder / "python", folder / "linker"
+    header, shortcut = folder / "kernel.h", folder / "python"
     try:
-        if not linker.exists():
+        if not shortcut.exists():
             folder.mkdir(parents=True, exist_ok=True)
             write_whole(header, "".join(f"#include {name}\n" for name in _HEADERS))
             _compile(flags.cc_path, flags.cc_flags, header)
             write_whole(shortcut, _SHORTCUT.format(mark=_MARK, python=shlex.quote(flags.python_path)), 0o755)
-            write_whole(linker, " ".join(_LINKER) if _links(flags.cc_path) else "")
-        linking = linker.read_text()
+        linking = " ".join(_linker(flags.cc_path, folder))
     except (OSError, subprocess.SubprocessError):
         return False
     flags.cc_flags = f' {" ".join(_DEFINES)} -include "{header}" {linking} {flags.cc_flags}'
@@ -94,10 +94,23 @@ def _compile(compiler: str, flags: str, header: Path) -> None:
         part.unlink(missing_ok=True)
 
 
-def _links(compiler: str) -> bool:
+def _linker(compiler: str, folder: Path) -> tuple[str, ...]:
+    """Return the options of the quick linker, or none where it is not installed or cannot be used.
+
+    Whether it is installed is looked up each time, since a cache can be shared with a machine that has none.
+    """
+    if shutil.which("ld.gold") is None:
+        return ()
+    tried = folder / "linker"
+    if not tried.exists():
+        write_whole(tried, " ".join(_LINKER) if _links(compiler, folder) else "")
+    return tuple(tried.read_text().split())
+
+
+def _links(compiler: str, folder: Path) -> bool:
     """Tell whether a library can be linked by the quick linker."""
-    with tempfile.TemporaryDirectory() as folder:
-        source = Path(folder, "one.cc")
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        source = Path(scratch, "one.cc")
         source.write_text("int one() { return 1; }\n")
         command = [compiler, *_LINKER, "-fPIC", "-shared", str(source), "-o", str(source.with_suffix(".so"))]
         return subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL).returncode == 0

@@ -9,6 +9,7 @@ import torch
 
 from detr_common import predict as common
 from detr_common.errors import InputError, report
+from detr_common.memory import keep_imported
 from detr_pt.checkpoint import load_weights
 from detr_pt.detr import build_model
 from detr_pt.engine import set_training, to_samples
@@ -54,4 +55,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    keep_imported()
     sys.exit(main())

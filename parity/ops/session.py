@@ -100,14 +100,17 @@ def run_ops(
         progress: called with each result.
 
     Raises:
-        InputError: Hypothesis is not installed.
+        InputError: Hypothesis is not installed, no such operation, or none of them has a naive form.
         WorkerError: the process ended before it was done.
     """
     if importlib.util.find_spec("hypothesis") is None:
         raise InputError("the ops rung needs Hypothesis; install it with: pip install 'hypothesis>=6.100'")
+    unknown = [name for name in names if name not in NAMES]
+    if unknown:
+        raise InputError(f"no such operation: {unknown[0]!r}; there are {', '.join(NAMES)}")
     names = [name for name in names if name in NAIVE or not naive]
-    if not names:
-        return OpsVerdict(())
+    if naive and not names:
+        raise InputError(f"none of these operations has a naive form; those that have are {', '.join(NAIVE)}")
     request = {"names": names, "examples": examples, "seed": seed, "naive": naive}
     command = [sys.executable, "-m", "parity.ops.process"]
     results = []

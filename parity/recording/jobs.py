@@ -17,7 +17,7 @@ from parity.frameworks.weights import read_weights
 from parity.layers import LayersJob
 from parity.port.compare import exported, matched, unused_of
 from parity.port.port import Port
-from parity.recording.layout import WEIGHTS, Recording
+from parity.recording.layout import WEIGHTS, Recording, read_recording
 from parity.recording.record import RECORDED, RecordJob, check_empty, record
 from parity.rungs import PORT, REFERENCE
 from parity.training import Progress, silent
@@ -44,7 +44,8 @@ def record_port(
         progress: called with a run's label and the number of its tensors received.
 
     Raises:
-        InputError: something cannot be used, weights do not match, or Jittor has nothing to follow.
+        InputError: something cannot be used, the folder is not empty, weights do not match, or Jittor has nothing to
+            follow.
         WorkerError: a worker died.
     """
     job = port.job
@@ -104,7 +105,8 @@ def record_detector(
         rungs: those of ``RECORDED`` that are wanted; all by default.
 
     Raises:
-        InputError: weights or options that cannot be used, no such rung, or Jittor has nothing to follow.
+        InputError: weights or options that cannot be used, a folder that is not empty, no such rung, or Jittor has
+            nothing to follow.
         WorkerError: a worker died.
     """
     check_follow(framework, follow)
@@ -128,7 +130,7 @@ def record_detector(
 
 
 def check_follow(framework: str, follow: Path | None) -> None:
-    """Refuse to record Jittor without the recording of PyTorch, or PyTorch with one.
+    """Refuse to record Jittor without the recording of PyTorch, or with what is none, or PyTorch with one.
 
     Raises:
         InputError: says what to do.
@@ -137,3 +139,5 @@ def check_follow(framework: str, follow: Path | None) -> None:
         raise InputError("--from: Jittor follows the weights and choices of PyTorch; record PyTorch first and name it")
     if framework == REFERENCE and follow is not None:
         raise InputError("--from: PyTorch follows nobody; leave it out")
+    if follow is not None:
+        read_recording(follow)

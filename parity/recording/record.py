@@ -106,7 +106,7 @@ def record(
 
 
 def check_empty(out: Path) -> None:
-    """Refuse a folder that holds something.
+    """Refuse a folder that holds something, and a file.
 
     Raises:
         InputError: names it.

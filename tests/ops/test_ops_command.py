@@ -7,7 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from parity.ops.session import OpsVerdict, Result
+import pytest
+
+from detr_common.errors import InputError
+from parity.ops.session import OpsVerdict, Result, run_ops
 
 SMALL = ("ops", "-k", "argmax, ties", "--examples", "5")
 
@@ -38,7 +41,13 @@ def test_a_difference_is_exit_code_1_with_the_smallest_case_and_where_to_read_on
 def test_nothing_compared_is_exit_code_2() -> None:
     done = parity("ops", "-k", "concat", "--naive")
     assert done.returncode == 2
-    assert "0 of 0 operations" in done.stdout
+    assert done.stderr.startswith("error: none of these operations has a naive form; those that have are layer_norm")
+
+
+def test_an_unknown_operation_is_named() -> None:
+    for naive in (False, True):
+        with pytest.raises(InputError, match="no such operation: 'softmx'"):
+            run_ops(["softmx", "softmax"], naive=naive)
 
 
 def test_an_unknown_name_or_folder_is_exit_code_2_and_one_line() -> None:

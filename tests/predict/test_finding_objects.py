@@ -154,7 +154,7 @@ def test_masks_and_panoptic_maps_are_drawn_where_they_are() -> None:
 
 
 def test_things_and_stuff_are_those_of_the_annotations(tmp_path: Path, in_process: Any) -> None:
-    """Not those that the ids would tell: the postprocessor is told, in both programs."""
+    """Not those that the ids would tell: the postprocessor is told."""
     path = tmp_path / "names.json"
     categories = [
         {"id": 5, "name": "ground", "isthing": 0},

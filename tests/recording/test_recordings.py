@@ -139,6 +139,13 @@ def test_a_folder_that_holds_something_is_not_written_to(recordings: Folders, mo
         record_port(described(), "torch", recordings[0])
 
 
+def test_a_recording_to_follow_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("parity.recording.jobs.Starting", None)  # no process is started for it
+    with pytest.raises(InputError, match="nowhere: no such folder; name one that parity record has made"):
+        record_port(described(), "jittor", tmp_path / "out", tmp_path / "nowhere")
+    assert not (tmp_path / "out").exists()
+
+
 def test_bisect_of_faithful_recordings_finds_nothing(recordings: Folders) -> None:
     parting = bisect(*recordings)
     assert parting

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -45,6 +46,7 @@ def test_kernels_are_the_same_to_the_last_bit() -> None:
     assert plain["used"] is None and "kernel.h" not in str(plain["flags"])
     if "cc_flags" not in os.environ and sys.platform == "linux":
         assert quick["used"] is True and "kernel.h" in str(quick["flags"])
+        assert ("-fuse-ld=gold" in str(quick["flags"])) is (shutil.which("ld.gold") is not None)
     assert plain["dtype"] == quick["dtype"] == "float64"
     assert plain["sha"] == quick["sha"]
 
@@ -83,18 +85,38 @@ def test_prepared_once_and_taken_by_the_compiler(headers: Path) -> None:
     assert "! " in run.stderr and str(compiled[0]) in run.stderr, f"the compiled header was not used:\n{run.stderr}"
 
 
-@pytest.mark.parametrize("installed", [True, False])
-def test_the_quick_linker_is_taken_where_it_works(headers: Path, installed: bool) -> None:
-    compiler = headers / "compiler"
-    compiler.write_text(f"""#!/bin/sh
-case "$*" in *-fuse-ld=gold*) {"shift 2" if installed else "exit 1"};; esac
+@pytest.mark.parametrize("why", ["", "not installed", "does not link"])
+def test_the_quick_linker_is_taken_where_it_works(why: str, headers: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiler, fails = headers / "compiler", why == "does not link"
+    compiler.write_text(
+        f"""#!/bin/sh
+case "$*" in *-fuse-ld=gold*) {"exit 1" if fails else "shift 2"};; esac
 exec g++ "$@"
-""")
+"""
+    )
     compiler.chmod(0o755)
+    gold = lambda name: None if why == "not installed" else f"/usr/bin/{name}"  # noqa: E731
+    monkeypatch.setattr(jittor_headers.shutil, "which", gold)
     jittor = _jittor(headers, str(compiler))
     assert jittor_headers.use(jittor)
-    assert ("-fuse-ld=gold" in jittor.flags.cc_flags) is installed
+    assert ("-fuse-ld=gold" in jittor.flags.cc_flags) is (not why)
     assert "kernel.h" in jittor.flags.cc_flags
+
+
+def test_a_linker_that_comes_or_goes_after_the_headers_were_made(
+    headers: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiler = headers / "compiler"
+    compiler.write_text('#!/bin/sh\ncase "$*" in *-fuse-ld=gold*) shift 2;; esac\nexec g++ "$@"\n')
+    compiler.chmod(0o755)
+    taken = []
+    for installed in (False, True, False):
+        monkeypatch.setattr(jittor_headers.shutil, "which", lambda _, there=installed: "ld.gold" if there else None)
+        jittor = _jittor(headers, str(compiler))
+        assert jittor_headers.use(jittor)
+        taken.append("-fuse-ld=gold" in jittor.flags.cc_flags)
+    assert taken == [False, True, False]
+    assert len(list(headers.rglob("*.gch"))) == 1
 
 
 def test_a_marked_source_still_goes_through_the_script(headers: Path, tmp_path: Path) -> None:
