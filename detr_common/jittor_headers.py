@@ -23,7 +23,7 @@ _HEADERS = (
 )  # fmt: skip
 # What the sources of all kernels for the CPU define; a compiled header serves only where the same is defined.
 _DEFINES = ("-DJIT=1", "-DJIT_cpu=1")
-# GNU's usual linker takes four times as long for a kernel; the plugin is for code that is optimised when it is linked.
+# GNU's usual linker takes over twice as long for a kernel; the plugin is for code that is optimised when it is linked.
 _LINKER = ("-fuse-ld=gold", "-fno-use-linker-plugin")
 # The mark of a place that the script would change.
 _MARK = "@begin"

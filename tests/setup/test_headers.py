@@ -85,37 +85,31 @@ def test_prepared_once_and_taken_by_the_compiler(headers: Path) -> None:
     assert "! " in run.stderr and str(compiled[0]) in run.stderr, f"the compiled header was not used:\n{run.stderr}"
 
 
-@pytest.mark.parametrize("why", ["", "not installed", "does not link"])
-def test_the_quick_linker_is_taken_where_it_works(why: str, headers: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    compiler, fails = headers / "compiler", why == "does not link"
-    compiler.write_text(
-        f"""#!/bin/sh
-case "$*" in *-fuse-ld=gold*) {"exit 1" if fails else "shift 2"};; esac
-exec g++ "$@"
-"""
-    )
+def _with_linker(headers: Path, monkeypatch: pytest.MonkeyPatch, installed: bool, links: bool = True) -> list[str]:
+    """Return the flags of a compiler with a quick linker that is or is not installed, and does or does not link."""
+    compiler = headers / "compiler"
+    gold = "shift 2" if links else "exit 1"  # of the options that come first
+    compiler.write_text(f'#!/bin/sh\ncase "$*" in *-fuse-ld=gold*) {gold};; esac\nexec g++ "$@"\n')
     compiler.chmod(0o755)
-    gold = lambda name: None if why == "not installed" else f"/usr/bin/{name}"  # noqa: E731
-    monkeypatch.setattr(jittor_headers.shutil, "which", gold)
+    monkeypatch.setattr(jittor_headers.shutil, "which", {"ld.gold": "gold" if installed else None}.get)
     jittor = _jittor(headers, str(compiler))
-    assert jittor_headers.use(jittor)
-    assert ("-fuse-ld=gold" in jittor.flags.cc_flags) is (not why)
-    assert "kernel.h" in jittor.flags.cc_flags
+    assert jittor_headers.use(jittor) and "kernel.h" in jittor.flags.cc_flags
+    return str(jittor.flags.cc_flags).split()
+
+
+@pytest.mark.parametrize(("installed", "links"), [(True, True), (False, True), (True, False)])
+def test_the_quick_linker_is_taken_where_it_works(
+    headers: Path, monkeypatch: pytest.MonkeyPatch, installed: bool, links: bool
+) -> None:
+    flags = _with_linker(headers, monkeypatch, installed, links)
+    assert ("-fuse-ld=gold" in flags) is (installed and links)
 
 
 def test_a_linker_that_comes_or_goes_after_the_headers_were_made(
     headers: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    compiler = headers / "compiler"
-    compiler.write_text('#!/bin/sh\ncase "$*" in *-fuse-ld=gold*) shift 2;; esac\nexec g++ "$@"\n')
-    compiler.chmod(0o755)
-    taken = []
-    for installed in (False, True, False):
-        monkeypatch.setattr(jittor_headers.shutil, "which", lambda _, there=installed: "ld.gold" if there else None)
-        jittor = _jittor(headers, str(compiler))
-        assert jittor_headers.use(jittor)
-        taken.append("-fuse-ld=gold" in jittor.flags.cc_flags)
-    assert taken == [False, True, False]
+    flags = [_with_linker(headers, monkeypatch, installed) for installed in (False, True, False)]
+    assert ["-fuse-ld=gold" in one for one in flags] == [False, True, False]
     assert len(list(headers.rglob("*.gch"))) == 1
 
 

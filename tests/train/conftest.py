@@ -2,12 +2,10 @@
 
 import subprocess
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
-
-ROOT = Path(__file__).resolve().parents[2]
+from command_lines import call
 
 
 @pytest.fixture
@@ -18,9 +16,8 @@ def program(in_process: Any) -> Callable[[Sequence[object]], "subprocess.Complet
     """
 
     def run(command: Sequence[object]) -> "subprocess.CompletedProcess[str]":
-        words = [str(word) for word in command]
-        if words[1:3] == ["-m", "detr_pt"]:
-            return in_process("detr_pt.__main__", words[3:])
-        return subprocess.run(words, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        if list(command[1:3]) == ["-m", "detr_pt"]:
+            return in_process("detr_pt.__main__", command[3:])
+        return call(command)
 
     return run

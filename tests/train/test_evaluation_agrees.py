@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_train_programs import MODEL, ROOT
+from command_lines import ROOT
+from test_train_programs import MODEL
 
 import fixtures
 import weight_convert

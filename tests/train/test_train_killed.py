@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_train_programs import MODEL, ROOT, lines, same_run
+from command_lines import ROOT
+from test_train_programs import MODEL, lines, same_run
 
 import weight_convert
 from fixtures.coco import Drawn, write_coco

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from command_lines import ROOT, call
 from PIL import Image
 from pycocotools import mask as coder
-from test_train_programs import PACKAGES, ROOT, Program, call
+from test_train_programs import PACKAGES, Program
 
 import fixtures
 import weight_convert

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from command_lines import ROOT, call
 
 import weight_convert
 from fixtures.coco import Drawn, write_coco
 
-ROOT = Path(__file__).resolve().parents[2]
 SIZES = {"enc_layers": 1, "dec_layers": 2, "hidden_dim": 32, "nheads": 4, "dim_feedforward": 64, "num_queries": 5}
 MODEL = ["--backbone", "resnet18", *(word for name, value in SIZES.items() for word in (f"--{name}", str(value)))]
 Copy = Callable[[str, Path], None]
@@ -39,10 +39,6 @@ def command(package: str, shapes: Path, *more: str, epochs: int = 3) -> list[str
     data = ["--coco_path", str(shapes), "--image_size", "96", "--batch_size", "2", "--num_workers", "0"]
     run = ["--epochs", str(epochs), "--lr_drop", "2"]
     return [sys.executable, "-m", package, *MODEL, *data, *run, *more]
-
-
-def call(arguments: list[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(arguments, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True)
 
 
 def train(
