@@ -1,9 +1,9 @@
 """Jittor's kernels compiled in less than half the time: from headers that were compiled before, without a detour.
 
-Each kernel is a small source that includes the same large headers, which is what compiling it mostly consists of. And
-Jittor has each compiled to assembler by a Python script of its own, which changes marked places and leaves all other
-kernels as they are. What is left is linked by gold, where it is installed. All three are measured in docs/measured.md.
-The kernels are the same to the last bit.
+Each kernel is a small source that includes the same large headers, which is what compiling it mostly consists of; what
+kernels do not use of them is left out (:mod:`detr_common.jittor_lean`). And Jittor has each compiled to assembler by a
+Python script of its own, which changes marked places and leaves all other kernels as they are. What is left is linked
+by gold, where it is installed. All is measured in docs/measured.md. What kernels compute is the same to the last bit.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ import sys
 import tempfile
 from pathlib import Path
 from typing import Any
+
+from detr_common import jittor_lean
 
 _HEADERS = (
     '"var.h"', '"ops/op_register.h"', '"fused_op.h"', '"misc/cuda_flags.h"', "<cmath>", "<algorithm>", "<assert.h>",
@@ -33,6 +35,17 @@ case "$1" in
     compiler=${{2#--cc_path=}}
     if ! grep -q '{mark}' "$3"; then
         shift 2
+        if said=$("$compiler" "$@" 2>&1); then
+            [ -z "$said" ] || printf '%s\n' "$said" >&2
+            exit 0
+        fi
+        for word in "$@"; do
+            shift
+            case "$word" in
+            {lean} | {header}) ;;
+            *) set -- "$@" "$word" ;;
+            esac
+        done
         exec "$compiler" "$@"
     fi
     ;;
@@ -56,21 +69,24 @@ def use(jittor: Any) -> bool:
     flags = jittor.flags
     if "cc_flags" in os.environ or sys.platform != "linux" or jittor.compiler.cc_type != "g++" or jittor.has_cuda:
         return False
-    known = f"{flags.cc_path} {flags.cc_flags} {flags.python_path}"
-    if _DEFINES[0] in known:
+    known = f"{flags.cc_path} {flags.cc_flags} {flags.python_path} {_SHORTCUT} {jittor_lean.CUTS}"
+    if _DEFINES[0] in flags.cc_flags:
         return True
     folder = Path(flags.cache_path) / "headers" / hashlib.sha256(known.encode()).hexdigest()[:12]
-    header, shortcut = folder / "kernel.h", folder / "python"
+    lean, header, shortcut = folder / "lean", folder / "kernel.h", folder / "python"
     try:
         if not shortcut.exists():
             folder.mkdir(parents=True, exist_ok=True)
             write_whole(header, "".join(f"#include {name}\n" for name in _HEADERS))
-            _compile(flags.cc_path, flags.cc_flags, header)
-            write_whole(shortcut, _SHORTCUT.format(mark=_MARK, python=shlex.quote(flags.python_path)), 0o755)
+            _prepare(flags, lean, header)
+            places = {"lean": f"-I{lean}", "header": f"--include={header}", "python": flags.python_path}
+            quoted = {name: shlex.quote(place) for name, place in places.items()}
+            write_whole(shortcut, _SHORTCUT.format(mark=_MARK, **quoted), 0o755)
         linking = " ".join(_linker(flags.cc_path, folder))
     except (OSError, subprocess.SubprocessError):
         return False
-    flags.cc_flags = f' {" ".join(_DEFINES)} -include "{header}" {linking} {flags.cc_flags}'
+    before = f'-I"{lean}"' if lean.is_dir() else ""
+    flags.cc_flags = f' {before} {" ".join(_DEFINES)} --include="{header}" {linking} {flags.cc_flags}'
     flags.python_path = str(shortcut)
     return True
 
@@ -83,12 +99,27 @@ def write_whole(path: Path, text: str, mode: int = 0o644) -> None:
     os.replace(file.name, path)
 
 
-def _compile(compiler: str, flags: str, header: Path) -> None:
-    part = header.with_name(f"{header.name}.{os.getpid()}.part")
-    words = [word for word in shlex.split(flags) if not word.startswith(("-l", "-L", "-Wl", "-shared"))]
-    command = [compiler, *words, *_DEFINES, "-x", "c++-header", str(header), "-o", str(part)]
+def _prepare(flags: Any, lean: Path, header: Path) -> None:
+    """Compile the header, with less of Jittor's headers where what is left of them compiles."""
+    words = [word for word in shlex.split(flags.cc_flags) if not word.startswith(("-l", "-L", "-Wl", "-shared"))]
+    command = [flags.cc_path, *_DEFINES, *words]
     try:
-        subprocess.run(command, check=True, capture_output=True, stdin=subprocess.DEVNULL)
+        jittor_lean.prepare(Path(flags.jittor_path) / "src", command, lean)
+        _compile([*command[:1], f"-I{lean}", *command[1:]], header)
+    except (subprocess.SubprocessError, UnicodeDecodeError):
+        shutil.rmtree(lean, ignore_errors=True)
+        _compile(command, header)
+
+
+def _compile(command: list[str], header: Path) -> None:
+    part = header.with_name(f"{header.name}.{os.getpid()}.part")
+    try:
+        subprocess.run(
+            [*command, "-x", "c++-header", str(header), "-o", str(part)],
+            check=True,
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+        )
         os.replace(part, header.with_name(f"{header.name}.gch"))
     finally:
         part.unlink(missing_ok=True)

@@ -53,7 +53,11 @@ def test_kernels_are_the_same_to_the_last_bit() -> None:
 
 def _jittor(folder: Path, compiler: str = "g++", **more: object) -> SimpleNamespace:
     flags = SimpleNamespace(
-        cc_path=compiler, cc_flags=f' -I"{folder}" -lnothing ', python_path=sys.executable, cache_path=str(folder)
+        cc_path=compiler,
+        cc_flags=f' -I"{folder / "src"}" -lnothing ',
+        python_path=sys.executable,
+        cache_path=str(folder),
+        jittor_path=str(folder),
     )
     return SimpleNamespace(flags=flags, compiler=SimpleNamespace(cc_type="g++"), **({"has_cuda": 0} | more))
 
@@ -64,8 +68,8 @@ def headers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("cc_flags", raising=False)
     folder = tmp_path / "a cache"
     for name in ("var.h", "ops/op_register.h", "fused_op.h", "misc/cuda_flags.h"):
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text("#pragma once\n")
+        (folder / "src" / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "src" / name).write_text("#pragma once\n")
     return folder
 
 
@@ -124,10 +128,10 @@ def test_a_marked_source_still_goes_through_the_script(headers: Path, tmp_path: 
 
     def run(source: Path) -> str:
         command = [jittor.flags.python_path, script, "--cc_path=echo", source, "-c"]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True).stdout
 
     assert run(marked) == "the script ran\n"
-    assert run(plain) == f"{plain} -c\n"
+    assert run(plain) == f"{plain} -c\n", "what the compiler says is passed on"
     other = subprocess.run([jittor.flags.python_path, "-c", "print(1 + 1)"], capture_output=True, text=True, check=True)
     assert other.stdout == "2\n", "whatever else Jittor runs by this path"
 
@@ -138,7 +142,7 @@ def test_left_as_it_was_where_it_cannot_be_done(why: str, headers: Path, monkeyp
     if why == "compiler missing":
         jittor.flags.cc_path = str(headers / "nowhere")
     elif why == "compiler fails":
-        (headers / "var.h").write_text("#error broken\n")
+        (headers / "src/var.h").write_text("#error broken\n")
     elif why == "cc_flags set":
         monkeypatch.setenv("cc_flags", "-O1")
     elif why == "CUDA":
