@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,19 +34,20 @@ _SHORTCUT = """#!/bin/sh
 case "$1" in
 */asm_tuner.py)
     compiler=${{2#--cc_path=}}
-    if ! grep -q '{mark}' "$3"; then
+    if grep -q '{mark}' "$3"; then marked=1; else marked=; fi
+    if [ -z "$marked" ] && said=$(shift 2; "$compiler" "$@" 2>&1); then
+        [ -z "$said" ] || printf '%s\\n' "$said" >&2
+        exit 0
+    fi
+    for word in "$@"; do
+        shift
+        case "$word" in
+        {lean} | {header}) ;;
+        *) set -- "$@" "$word" ;;
+        esac
+    done
+    if [ -z "$marked" ]; then
         shift 2
-        if said=$("$compiler" "$@" 2>&1); then
-            [ -z "$said" ] || printf '%s\n' "$said" >&2
-            exit 0
-        fi
-        for word in "$@"; do
-            shift
-            case "$word" in
-            {lean} | {header}) ;;
-            *) set -- "$@" "$word" ;;
-            esac
-        done
         exec "$compiler" "$@"
     fi
     ;;
@@ -69,12 +71,11 @@ def use(jittor: Any) -> bool:
     flags = jittor.flags
     if "cc_flags" in os.environ or sys.platform != "linux" or jittor.compiler.cc_type != "g++" or jittor.has_cuda:
         return False
-    known = f"{flags.cc_path} {flags.cc_flags} {flags.python_path} {_SHORTCUT} {jittor_lean.CUTS}"
     if _DEFINES[0] in flags.cc_flags:
         return True
-    folder = Path(flags.cache_path) / "headers" / hashlib.sha256(known.encode()).hexdigest()[:12]
-    lean, header, shortcut = folder / "lean", folder / "kernel.h", folder / "python"
     try:
+        folder = Path(flags.cache_path) / "headers" / _version(flags)
+        lean, header, shortcut = folder / "lean", folder / "kernel.h", folder / "python"
         if not shortcut.exists():
             folder.mkdir(parents=True, exist_ok=True)
             write_whole(header, "".join(f"#include {name}\n" for name in _HEADERS))
@@ -91,6 +92,21 @@ def use(jittor: Any) -> bool:
     return True
 
 
+def _version(flags: Any) -> str:
+    """Return a name for all that the compiled header and the script are made from.
+
+    Neither Jittor nor GCC does so: an environment may get another Jittor whose kernels lie in the same cache.
+    """
+    made_from = hashlib.sha256()
+    for header in sorted(Path(flags.jittor_path, "src").rglob("*.h")):
+        made_from.update(header.read_bytes())
+    compiler = Path(shutil.which(flags.cc_path) or flags.cc_path)
+    size = compiler.stat().st_size if compiler.exists() else 0
+    known = (flags.cc_path, size, flags.cc_flags, flags.python_path, _HEADERS, _DEFINES, _SHORTCUT, jittor_lean.CUTS)
+    made_from.update(repr(known).encode())
+    return made_from.hexdigest()[:12]
+
+
 def write_whole(path: Path, text: str, mode: int = 0o644) -> None:
     """Write a file that other processes see whole or not at all."""
     with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
@@ -100,15 +116,13 @@ def write_whole(path: Path, text: str, mode: int = 0o644) -> None:
 
 
 def _prepare(flags: Any, lean: Path, header: Path) -> None:
-    """Compile the header, with less of Jittor's headers where what is left of them compiles."""
+    """Compile the header, with less of Jittor's headers where that can be done."""
     words = [word for word in shlex.split(flags.cc_flags) if not word.startswith(("-l", "-L", "-Wl", "-shared"))]
     command = [flags.cc_path, *_DEFINES, *words]
-    try:
-        jittor_lean.prepare(Path(flags.jittor_path) / "src", command, lean)
-        _compile([*command[:1], f"-I{lean}", *command[1:]], header)
-    except (subprocess.SubprocessError, UnicodeDecodeError):
-        shutil.rmtree(lean, ignore_errors=True)
-        _compile(command, header)
+    with suppress(OSError, subprocess.SubprocessError, UnicodeDecodeError):
+        jittor_lean.prepare(Path(flags.jittor_path) / "src", command, header, lean)
+    before = [f"-I{lean}"] if lean.is_dir() else []
+    _compile([*command[:1], *before, *command[1:]], header)
 
 
 def _compile(command: list[str], header: Path) -> None:

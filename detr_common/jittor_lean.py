@@ -2,8 +2,8 @@
 
 GCC instantiates the templates that are used by any function of a header, at the end of every source and whether or not
 the source calls that function: conversions of strings, tables of nodes, what a failed check would print. In the
-headers that are prepared here these functions are missing. What a kernel computes with is as it was, and so is how
-every class is laid out. A kernel that does call one of them is told so by the compiler, and
+headers that are prepared here such functions are declared and deleted. What a kernel computes with is as it was, and
+so is how every class is laid out. A kernel that does call one of them is told so by the compiler, and
 :mod:`detr_common.jittor_headers` then has it compiled from the whole headers.
 """
 
@@ -17,31 +17,33 @@ from pathlib import Path
 from typing import NamedTuple
 
 _STRINGS = "bits/basic_string.h"
+# How Jittor is told to look for nodes that exist no longer, by a check that is cut.
+_CHECKED = "NODE_MEMCHECK"
 
 
 class Cut(NamedTuple):
     """What a header loses.
 
     Attributes:
-        start: the text that it starts with. A header that does not have it once stays as it is.
+        start: the text that it starts with.
         end: the text before which it ends; empty: with its start; none: with the brace that closes its first one.
         left: what is put in its place.
     """
 
     start: str
-    end: str | None = None
-    left: str = ""
+    end: str | None
+    left: str
 
-    def apply(self, text: str) -> str:
-        """Return the text without it."""
+    def apply(self, text: str) -> str | None:
+        """Return the text without it, or nothing where the text does not have its start and its end exactly once."""
         if text.count(self.start) != 1 or (self.end and text.count(self.end) != 1):
-            return text
+            return None
         begin = text.index(self.start)
         if self.end is None:
             end = _closing(text, begin)
         else:
             end = text.index(self.end) if self.end else begin + len(self.start)
-        return text[:begin] + self.left + text[end:] if end > begin else text
+        return text[:begin] + self.left + text[end:] if end > begin else None
 
 
 def _closing(text: str, begin: int) -> int:
@@ -54,49 +56,80 @@ def _closing(text: str, begin: int) -> int:
     return -1
 
 
-# Never a virtual function, nor one without which another would be called instead of an error: a constructor is cut
-# only where the one that would be taken for it cannot be instantiated with the same arguments.
+def _function(head: str) -> Cut:
+    # Deleted and not only gone: it is still the one that a call means, which is then an error and never another's call.
+    return Cut(head, None, f"{head} = delete;")
+
+
+def _conversions() -> str:
+    """Declare the functions of C++ between numbers and strings as deleted."""
+    kinds = {"string": ("sto", "to_string"), "wstring": ("sto", "to_wstring")}
+    whole = {"i": "int", "l": "long", "ul": "unsigned long", "ll": "long long", "ull": "unsigned long long"}
+    broken = {"f": "float", "d": "double", "ld": "long double"}
+    lines = []
+    for kind, (from_string, to_string) in kinds.items():
+        lines += [
+            f"{it} {from_string}{end}(const {kind}&, size_t* = 0, int = 10) = delete;" for end, it in whole.items()
+        ]
+        lines += [f"{it} {from_string}{end}(const {kind}&, size_t* = 0) = delete;" for end, it in broken.items()]
+        lines += [f"{kind} {to_string}({it}) = delete;" for it in ["unsigned", *whole.values(), *broken.values()]]
+    return "\n".join(lines) + "\n"
+
+
+_LITERALS = "".join(
+    f'basic_string<{kind}> operator""s(const {kind}*, size_t) = delete;\n'
+    for kind in ("char", "wchar_t", "char16_t", "char32_t")
+)
+# Never a virtual function.
 CUTS: dict[str, tuple[Cut, ...]] = {
     _STRINGS: (
         Cut(
             "#if _GLIBCXX_USE_C99_STDLIB\n  // 21.4 Numeric Conversions",
             "_GLIBCXX_END_NAMESPACE_CXX11\n_GLIBCXX_END_NAMESPACE_VERSION\n} // namespace\n\n#endif /* C++11 */",
+            _conversions(),
         ),
         Cut(
-            "#if __cplusplus >= 201402L\n\n#define __cpp_lib_string_udls", "", "#if 0\n\n#define __cpp_lib_string_udls"
+            "    _GLIBCXX_DEFAULT_ABI_TAG _GLIBCXX_STRING_CONSTEXPR\n    inline basic_string<char>\n",
+            "#undef _GLIBCXX_STRING_CONSTEXPR",
+            _LITERALS,
         ),
     ),
-    "types.h": (Cut("function_alias(std::to_string, S);", ""),),
+    "types.h": (Cut("function_alias(std::to_string, S);", "", "template <class... All> void S(All&&...) = delete;"),),
     "node.h": (
-        Cut("inline static Node* get_node(int64 id)"),
-        # A node always exists unless Jittor itself is debugged.
+        _function("inline static Node* get_node(int64 id)"),
         Cut('ASSERT(node->exist()) << "Node("#node")" << (void*)node << "not exist."', "", "(void)0"),
     ),
-    "misc/nano_string.h": (Cut("inline NanoString(const char* s)"), Cut("inline NanoString(const string& s)")),
+    "misc/nano_string.h": (
+        _function("inline NanoString(const char* s)"),
+        _function("inline NanoString(const string& s)"),
+    ),
     "misc/nano_vector.h": (
-        Cut("inline string to_string()"),
-        Cut("inline vector<int64> to_vector() const"),
-        Cut("inline NanoVector(const vector<int64>& v)"),
-        Cut("inline NanoVector(const vector<int64_t>& v)"),
+        _function("inline string to_string()"),
+        _function("inline vector<int64> to_vector() const"),
+        _function("inline NanoVector(const vector<int64>& v)"),
+        _function("inline NanoVector(const vector<int64_t>& v)"),
     ),
 }
 
 
-def prepare(sources: Path, command: list[str], folder: Path) -> None:
-    """Make a folder whose headers stand before those of Jittor and of the compiler.
+def prepare(sources: Path, command: list[str], header: Path, folder: Path) -> None:
+    """Make a folder whose headers stand before those of Jittor and of the compiler, if what is left of them compiles.
 
-    Those that lose nothing are links. A header that is not as it is known here is taken whole.
+    Those that lose nothing are links. A header that is not as it is known here loses nothing.
 
     Args:
         sources: the folder of Jittor's headers.
         command: the compiler and its options.
+        header: a header that includes what has to compile.
         folder: what is made, whole or not at all; it may be there already.
 
     Raises:
         OSError: it cannot be written, or the compiler cannot be started.
         UnicodeDecodeError: a header is not UTF-8.
-        subprocess.CalledProcessError: the compiler does not find its own headers.
+        subprocess.CalledProcessError: what is left does not compile.
     """
+    if folder.is_dir() or any(_CHECKED in word for word in command):
+        return
     found = {file.relative_to(sources).as_posix(): file for file in sources.rglob("*.h")}
     if strings := _strings(command):
         found[_STRINGS] = strings
@@ -110,6 +143,8 @@ def prepare(sources: Path, command: list[str], folder: Path) -> None:
                 target.write_text(changed[name], encoding="utf8")
             elif name != _STRINGS:
                 target.symlink_to(file)
+        check = [command[0], f"-I{scratch}", *command[1:], "-fsyntax-only", "-x", "c++", str(header)]
+        subprocess.run(check, check=True, capture_output=True, stdin=subprocess.DEVNULL)
         scratch.chmod(0o755)
         try:
             os.rename(scratch, folder)
@@ -124,10 +159,11 @@ def _cut(name: str, file: Path) -> str | None:
     """Return the text that is left of a header, or nothing if it is left whole."""
     if name not in CUTS:
         return None
-    whole = text = file.read_text(encoding="utf8")
+    text: str | None = file.read_text(encoding="utf8")
     for cut in CUTS[name]:
-        text = cut.apply(text)
-    return None if text == whole else text
+        if text is not None:
+            text = cut.apply(text)
+    return text
 
 
 def _strings(command: list[str]) -> Path | None:
@@ -135,4 +171,4 @@ def _strings(command: list[str]) -> Path | None:
     source = f"#include <{_STRINGS}>\n"
     run = subprocess.run([*command, "-M", "-x", "c++", "-"], input=source, capture_output=True, text=True, check=True)
     places = [Path(word) for word in run.stdout.split() if word.endswith(f"/{_STRINGS}")]
-    return places[0] if places else None
+    return next((place for place in places if place.is_file()), None)

@@ -11,6 +11,7 @@ import functools
 import importlib.metadata
 import os
 import random
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -235,8 +236,12 @@ def compile_core() -> int:
 
 
 if __name__ == "__main__":
+    # The set-up starts this beside other work, where a shell has it and all that it starts ignore an interruption.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         sys.exit(compile_core())
+    except KeyboardInterrupt:
+        sys.exit(130)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

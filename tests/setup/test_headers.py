@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -31,7 +32,7 @@ print(json.dumps(dict(used=used, dtype=str(found.dtype), sha=hashlib.sha256(foun
 def _kernel(use: bool) -> dict[str, object]:
     run = subprocess.run(
         [sys.executable, "-c", KERNEL.format(use=use)],
-        env=os.environ | {"HOME": os.environ["REAL_HOME"]},
+        env=os.environ | {"HOME": os.environ["REAL_HOME"], "nvcc_path": ""},
         capture_output=True,
         text=True,
         timeout=600,
@@ -121,7 +122,7 @@ def test_a_marked_source_still_goes_through_the_script(headers: Path, tmp_path: 
     jittor = _jittor(headers)
     assert jittor_headers.use(jittor)
     script = tmp_path / "asm_tuner.py"
-    script.write_text("print('the script ran')")
+    script.write_text("import sys\nprint('the script ran', sys.argv[1:])")
     marked, plain = tmp_path / "marked.cc", tmp_path / "plain.cc"
     marked.write_text("// @begin\n")
     plain.write_text("int one() { return 1; }\n")
@@ -130,10 +131,40 @@ def test_a_marked_source_still_goes_through_the_script(headers: Path, tmp_path: 
         command = [jittor.flags.python_path, script, "--cc_path=echo", source, "-c"]
         return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True).stdout
 
-    assert run(marked) == "the script ran\n"
+    assert run(marked) == f"the script ran ['--cc_path=echo', '{marked}', '-c']\n"
     assert run(plain) == f"{plain} -c\n", "what the compiler says is passed on"
     other = subprocess.run([jittor.flags.python_path, "-c", "print(1 + 1)"], capture_output=True, text=True, check=True)
     assert other.stdout == "2\n", "whatever else Jittor runs by this path"
+
+
+@pytest.mark.parametrize("mark", ["", "// @begin\n"])
+def test_without_the_lean_headers_where_it_must_be(mark: str, headers: Path, tmp_path: Path) -> None:
+    jittor = _jittor(headers)
+    assert jittor_headers.use(jittor)
+    lean, header = (next(headers.rglob(name)) for name in ("lean", "kernel.h"))
+    assert shlex.split(jittor.flags.cc_flags)[0] == f"-I{lean}"
+    source, script, compiler = tmp_path / "it's.cc", tmp_path / "asm_tuner.py", tmp_path / "compiler"
+    source.write_text(mark)
+    script.write_text("import subprocess, sys\nsys.exit(subprocess.call([sys.argv[1].split('=')[1], *sys.argv[2:]]))")
+    compiler.write_text(
+        '#!/bin/sh\nfor word; do case "$word" in -I*/lean) echo lean; exit 1;; esac; done\n'
+        'for word; do echo "$word"; done\nexit 3\n'
+    )
+    compiler.chmod(0o755)
+    words = [f"--cc_path={compiler}", source, f"-I{lean}", "-DA=a  b", f"--include={header}", "-o", "it's.so"]
+    run = subprocess.run([jittor.flags.python_path, script, *words], capture_output=True, text=True)
+    assert run.stdout.splitlines() == [str(source), "-DA=a  b", "-o", "it's.so"]
+    assert run.returncode == 3
+
+
+def test_another_jittor_in_the_same_cache(headers: Path) -> None:
+    flags = []
+    for text in ("#pragma once\n", "#pragma once\n// mended\n"):
+        (headers / "src/var.h").write_text(text)
+        jittor = _jittor(headers)
+        assert jittor_headers.use(jittor)
+        flags.append(jittor.flags.cc_flags)
+    assert flags[0] != flags[1]
 
 
 @pytest.mark.parametrize("why", ["compiler missing", "compiler fails", "cc_flags set", "CUDA", "clang", "no space"])

@@ -19,7 +19,13 @@ case "$*" in
 *"-m venv --clear"*)
     for last; do :; done
     rm -rf "$last"; mkdir -p "$last/bin"; cp "$0" "$last/bin/python" ;;
-*"-m pip install"*) [ ! -e "$NO_NETWORK" ] || { echo 'no network' >&2; exit 1; } ;;
+*"-m pip install"*)
+    [ ! -e "$NO_NETWORK" ] || { echo 'no network' >&2; exit 1; }
+    case "$*" in *torch*) echo > "$TORCH_BEGUN"; [ ! -e "$NO_TORCH" ] || { echo 'no torch' >&2; exit 1; } ;; esac ;;
+*jittor_ready*)
+    # Waits for the installation that should go on beside it, if this is the first time.
+    for _ in 1 2 3 4 5 6 7 8 9 10; do [ -e "$TORCH_BEGUN" ] || sleep 0.5; done
+    [ -e "$TORCH_BEGUN" ] && echo "with torch" >> "$CALLS" ;;
 esac
 """
 
@@ -50,6 +56,7 @@ class Machine:
             "mv",
             "make",
             "find",
+            "sleep",
         ):
             (self.tools / name).symlink_to(shutil.which(name) or name)
         self.add("g++", "#!/bin/sh\nwhile read -r line; do :; done\n")
@@ -74,6 +81,8 @@ class Machine:
                 "NO_HEADERS": str(self.folder / "no-headers"),
                 "NO_VENV": str(self.folder / "no-venv"),
                 "NO_NETWORK": str(self.folder / "no-network"),
+                "NO_TORCH": str(self.folder / "no-torch"),
+                "TORCH_BEGUN": str(self.folder / "torch-begun"),
                 **environment,
             },
             stdin=subprocess.DEVNULL,
@@ -114,6 +123,20 @@ def test_broken_off_installation_is_not_taken_for_finished(machine: Machine) -> 
     assert machine.run().returncode == 0
     assert machine.did("pip install") and not machine.did("venv --clear"), "what was downloaded is kept"
     assert machine.stamp.exists()
+
+
+def test_the_core_of_jittor_is_compiled_beside_the_rest(machine: Machine) -> None:
+    (machine.folder / "no-torch").touch()
+    result = machine.run()
+    assert result.returncode != 0 and "no torch" in result.stderr and not machine.stamp.exists()
+    assert "Waiting for Jittor's core" in result.stderr
+    calls = machine.calls.read_text()
+    assert calls.index("-e .[jittor]") < calls.index("-m detr_common.jittor_ready"), "not before Jittor is installed"
+    assert calls.count("with torch") == 1, "it does not come to its end before pip goes on"
+    assert "compileall" not in calls
+    (machine.folder / "no-torch").unlink()
+    assert machine.run().returncode == 0 and machine.stamp.exists()
+    assert machine.calls.read_text().count("-m detr_common.jittor_ready") == 2, "asked again when all is installed"
 
 
 def test_changed_dependencies_are_installed(machine: Machine) -> None:
