@@ -63,16 +63,13 @@ def _function(head: str) -> Cut:
 
 def _conversions() -> str:
     """Declare the functions of C++ between numbers and strings as deleted."""
-    kinds = {"string": ("sto", "to_string"), "wstring": ("sto", "to_wstring")}
-    whole = {"i": "int", "l": "long", "ul": "unsigned long", "ll": "long long", "ull": "unsigned long long"}
-    broken = {"f": "float", "d": "double", "ld": "long double"}
+    integers = {"i": "int", "l": "long", "ul": "unsigned long", "ll": "long long", "ull": "unsigned long long"}
+    floats = {"f": "float", "d": "double", "ld": "long double"}
     lines = []
-    for kind, (from_string, to_string) in kinds.items():
-        lines += [
-            f"{it} {from_string}{end}(const {kind}&, size_t* = 0, int = 10) = delete;" for end, it in whole.items()
-        ]
-        lines += [f"{it} {from_string}{end}(const {kind}&, size_t* = 0) = delete;" for end, it in broken.items()]
-        lines += [f"{kind} {to_string}({it}) = delete;" for it in ["unsigned", *whole.values(), *broken.values()]]
+    for text, to_text in (("string", "to_string"), ("wstring", "to_wstring")):
+        lines += [f"{kind} sto{end}(const {text}&, size_t* = 0, int = 10) = delete;" for end, kind in integers.items()]
+        lines += [f"{kind} sto{end}(const {text}&, size_t* = 0) = delete;" for end, kind in floats.items()]
+        lines += [f"{text} {to_text}({kind}) = delete;" for kind in ["unsigned", *integers.values(), *floats.values()]]
     return "\n".join(lines) + "\n"
 
 

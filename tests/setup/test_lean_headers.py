@@ -13,8 +13,9 @@ from detr_common import jittor_lean
 from detr_common.jittor_lean import CUTS, Cut
 
 ROOT = Path(__file__).parents[2]
-JITTOR = Path((find_spec("jittor") or pytest.skip("Jittor is not installed", allow_module_level=True)).origin or "")
-SOURCES = JITTOR.parent / "src"
+JITTOR = find_spec("jittor")
+assert JITTOR and JITTOR.origin
+SOURCES = Path(JITTOR.origin).parent / "src"
 
 # Kernels that call what the lean headers do not have, and one that is wrong by itself. None of them is in a cache.
 KERNELS = """
@@ -32,17 +33,17 @@ print("name:", kernel('@out(0) = NanoString("float64").dsize();'))
 print("node:", kernel("@out(0) = get_node(-1) == nullptr;"))
 try:
     kernel("@out(0) = there_is_no_such_function();")
-except Exception as err:
-    print("wrong:", type(err).__name__)
+except RuntimeError:
+    print("wrong: refused")
 """
 
 
 def test_a_kernel_that_uses_what_was_cut_is_compiled_from_the_whole_headers() -> None:
-    if "cc_flags" in os.environ or sys.platform != "linux":
-        pytest.skip("headers are not compiled before with other flags or another system")
+    # With flags of the user's no header is compiled before.
+    own = {name: value for name, value in os.environ.items() if name != "cc_flags"}
     run = subprocess.run(
         [sys.executable, "-c", KERNELS],
-        env=os.environ | {"HOME": os.environ["REAL_HOME"], "nvcc_path": ""},
+        env=own | {"HOME": os.environ["REAL_HOME"], "nvcc_path": ""},
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -52,7 +53,7 @@ def test_a_kernel_that_uses_what_was_cut_is_compiled_from_the_whole_headers() ->
     said = dict(line.split(": ", 1) for line in run.stdout.splitlines() if ": " in line)
     assert said["used"] == "True lean: True"
     assert [float(said[name]) for name in ("number", "vector", "name", "node")] == [15.0, 15.0, 8.0, 1.0]
-    assert said["wrong"] == "RuntimeError"
+    assert said["wrong"] == "refused"
     assert "there_is_no_such_function" in run.stdout + run.stderr, "what the compiler says is shown"
     assert "deleted function" not in run.stdout + run.stderr, "and not what it says of the lean headers"
 
@@ -68,14 +69,15 @@ def test_each_cut_is_known_in_the_installed_headers(name: str) -> None:
         assert text.count("inline ") - left.count("inline ") <= 1, "one function at a time"
 
 
-def test_strings_of_gcc_12(tmp_path: Path) -> None:
+def test_conversions_of_strings_are_deleted_or_the_header_is_whole(tmp_path: Path) -> None:
     gcc = subprocess.run(["g++", "-dumpversion"], capture_output=True, text=True, check=True).stdout
-    if gcc.strip().split(".")[0] != "12":
-        pytest.skip("the header of strings is known for GCC 12")
     sources, header = _sources(tmp_path, "#include <string>\n")
     jittor_lean.prepare(sources, ["g++"], header, tmp_path / "lean")
-    text = (tmp_path / "lean/bits/basic_string.h").read_text()
-    assert "int stoi(const string&, size_t* = 0, int = 10) = delete;" in text and "__gnu_cxx::__stoa" not in text
+    cut = tmp_path / "lean/bits/basic_string.h"
+    assert cut.exists() or gcc.strip().split(".")[0] != "12", "the header of GCC 12 is known"
+    if cut.exists():
+        text = cut.read_text()
+        assert "int stoi(const string&, size_t* = 0, int = 10) = delete;" in text and "__gnu_cxx::__stoa" not in text
 
     def said(code: str) -> str:
         source = (
@@ -86,7 +88,8 @@ def test_strings_of_gcc_12(tmp_path: Path) -> None:
 
     assert said("string(3, 'a') + 'b'") == ""
     for call in ("to_string(1.5)", "to_string(1u)", "to_wstring(1L)", 'stod("1")', 'stoul(L"1")', 'u"a"s', '"a"s'):
-        assert "deleted function" in said(call), f"{call} must not become a call of something else"
+        answer = said(call)
+        assert "deleted function" in answer if cut.exists() else answer == "", f"{call} must not call something else"
 
 
 TEXT = "int a() { if (1) { return 2; } }\nint b() {}\n// end\n"
