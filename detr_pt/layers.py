@@ -38,7 +38,8 @@ class Dropout(nn.Dropout):
         bits = torch.empty(x.numel() // 4 + 2, dtype=torch.int64).random_(-(2**63), None)
         bound, rest = divmod(round(self.p * 2**32), 2**16)
         bound += int(bits[-1]) % 2**16 < rest
-        return (bits.view(torch.int16)[: x.numel()] >= bound - 2**15).view(x.shape)
+        # By NumPy, which takes a fifth of PyTorch's time for it.
+        return torch.from_numpy(bits.view(torch.int16).numpy()[: x.numel()] >= bound - 2**15).view(x.shape)
 
 
 class Masked(torch.autograd.Function):
@@ -59,8 +60,8 @@ class Masked(torch.autograd.Function):
 
     @staticmethod
     def factors(keep: Tensor, scale: float, x: Tensor) -> Tensor:
-        """Return by what each value is multiplied; PyTorch takes longer to multiply with a bool."""
-        return keep.to(x.dtype).mul_(scale)
+        """Return by what each value is multiplied; PyTorch takes longer to multiply with a bool, or to convert one."""
+        return keep.view(torch.uint8).to(x.dtype).mul_(scale)
 
 
 class MaxPool2d(nn.MaxPool2d):
