@@ -34,6 +34,7 @@ class Result:
         verdicts: of the rungs that ran, in the order of the ladder.
         settings: what was run; empty where the result does not tell.
         weights: verdict of the weights rung, which the ladder of a port begins with; None where it is not there.
+        hints: what the first failure can mean, of a port where no module is to blame.
     """
 
     passed: bool
@@ -41,6 +42,7 @@ class Result:
     verdicts: tuple[Verdict, ...]
     settings: Mapping[str, Any] = field(default_factory=dict)
     weights: WeightsVerdict | None = None
+    hints: tuple[str, ...] = ()
 
     @property
     def compared(self) -> int:
@@ -92,7 +94,8 @@ def _parse(data: Mapping[str, Any]) -> Result:
     said = bool(data["passed"]) and all(bool(part["passed"]) for part in parts.values())
     said = said and (matched is None or (bool(matched["passed"]) and bool(weights)))
     passed = said and not left_out and bool(verdicts or weights) and all(verdicts)
-    return Result(passed, left_out, verdicts, settings, weights)
+    hints = tuple(map(str, data.get("hints", ())))
+    return Result(passed, left_out, verdicts, settings, weights, hints)
 
 
 def _weights(data: Mapping[str, Any]) -> WeightsVerdict:

@@ -74,6 +74,15 @@ def test_a_failure_opens_its_first_divergence(write: Write) -> None:
     assert "The next 2 failing tensors" in page.text
 
 
+def test_what_a_failure_can_mean_is_told_beside_the_verdict(write: Write) -> None:
+    data = {**ladder(), "passed": False, "hints": ["It is the loss itself:", f"  {HOSTILE}"]}
+    text = write(data)
+    page = Page(text)
+    assert page.text.index("It is the loss itself:") < page.text.index("The ladder")
+    assert not page.all("img") and "alert(2)" in page.text
+    assert "class=\"note lines\"" not in write(ladder())
+
+
 def test_a_failure_of_float32_alone_shows_pytorchs_own(write: Write) -> None:
     wrong = tensor(3, problems=("float32 error is 9 times the reference's own",), evidence=evidence("float32"))
     text = Page(write(layers(judgements=[tensor(0), wrong]).as_dict())).text

@@ -110,6 +110,8 @@ def test_what_acts_only_in_training_is_listed(
         rest = lines[place + 3 : place + 6]
         assert first in rest and "  bn: BatchNorm2d(momentum=0.1), on both sides" in rest
     assert verdict.as_dict()["hints"] == hints(verdict.verdicts)
+    verdict.write_html(tmp_path / "report.html")
+    assert "  bn: BatchNorm2d(momentum=0.1), on both sides" in (tmp_path / "report.html").read_text(encoding="utf-8")
     # Of its findings all are listed, of others none.
     assert "step1/loss/loss (criterion)" in verdict.story("criterion")
     assert "(clip_grad_norm)" not in verdict.story("criterion")
