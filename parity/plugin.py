@@ -167,13 +167,13 @@ class Comparer:
         return verdict
 
     def _compare(self, port: Port, rungs: list[str] | None, options: dict[str, Any]) -> PortVerdict:
-        verdict = None
+        verdict, dtype = None, self._config.getoption("--parity-dtype")
         for seed in range(self._config.getoption("--parity-seeds")):
             seeded = port.with_job(
                 replace(port.job, seed=port.job.seed + seed, device=self._config.getoption("parity_device"))
             )
             session = None if port.job.reference.live else self._workers()
-            verdict = seeded.compare(rungs, session=session, **options)
+            verdict = seeded.compare(rungs, session=session, dtype=dtype, **options)
             if not verdict:
                 break
         if verdict is None:

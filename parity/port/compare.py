@@ -38,6 +38,7 @@ def compare_models(
     rungs: Sequence[str] | None = None,
     python: Mapping[str, str] | None = None,
     session: PortSession | None = None,
+    dtype: str | None = None,
     keep: Path | str | None = None,
     show: str = "",
     progress: Progress = silent,
@@ -55,6 +56,7 @@ def compare_models(
         rungs: those that are wanted; all for which there is a loss and an optimizer by default.
         python: interpreters by framework ("torch", "jittor"), where they live in environments of their own.
         session: workers to use again (``PortSession``); new ones by default.
+        dtype: "both" (the default), "float64" or "float32"; see ``PortSession``, of which a session has its own.
         keep: new folder for the traces of the layers rung.
         show: a module, by the reference's name, that must be there; the story lists its tensors.
         progress: called with a run's label and the number of its tensors received.
@@ -68,7 +70,7 @@ def compare_models(
         WorkerError: a worker died.
     """
     described = Port(reference, port, inputs, targets, **options)
-    return compare_port(described, rungs, python, session, keep, show, progress)
+    return compare_port(described, rungs, python, session, dtype, keep, show, progress)
 
 
 def compare_port(
@@ -76,6 +78,7 @@ def compare_port(
     rungs: Sequence[str] | None = None,
     python: Mapping[str, str] | None = None,
     session: PortSession | None = None,
+    dtype: str | None = None,
     keep: Path | str | None = None,
     show: str = "",
     progress: Progress = silent,
@@ -85,9 +88,11 @@ def compare_port(
     wanted, unasked = port.rungs(rungs)
     if job.reference.live and (session or python):
         raise InputError("modules are compared in this process: leave out session and python, or name functions")
+    if session and dtype not in (None, session.dtype):
+        raise InputError(f"dtype={dtype!r}: the session was made for {session.dtype!r}; leave out one of them")
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        used = session or PortSession(python, live=job.reference.live)
+        used = session or PortSession(python, job.reference.live, "both" if dtype is None else dtype)
         if session is None:
             stack.enter_context(used)
         used.check()

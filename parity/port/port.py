@@ -120,7 +120,7 @@ class Port:
         return wanted, {rung: self._lacking.get(rung, "not among the rungs asked for") for rung in left}
 
     def compare(self, rungs: Sequence[str] | None = None, **options: Any) -> PortVerdict:
-        """Compare; see ``compare_models`` for ``python``, ``session``, ``keep``, ``show`` and ``progress``."""
+        """Compare; ``compare_models`` tells of ``python``, ``session``, ``dtype``, ``keep``, ``show``, ``progress``."""
         from parity.port.compare import compare_port
 
         return compare_port(self, rungs, **options)

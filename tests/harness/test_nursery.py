@@ -133,7 +133,7 @@ def test_a_nursery_that_died_is_replaced() -> None:
     with Starting() as start, start(TRUTH) as first:
         first.ready()
         assert isinstance(first._process, Fork)
-        assert first._process.pid, "a fork can be ready before its nursery has told of it, and would count as never made"
+        assert first._process.pid, "one can be ready before its nursery has told of it, and would count as never made"
         first._process.nursery.kill()
         first._process.nursery.process.wait()
         assert first.usable, "it needs no nursery"

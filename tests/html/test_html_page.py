@@ -80,7 +80,7 @@ def test_what_a_failure_can_mean_is_told_beside_the_verdict(write: Write) -> Non
     page = Page(text)
     assert page.text.index("It is the loss itself:") < page.text.index("The ladder")
     assert not page.all("img") and "alert(2)" in page.text
-    assert "class=\"note lines\"" not in write(ladder())
+    assert 'class="note lines"' not in write(ladder())
 
 
 def test_a_failure_of_float32_alone_shows_pytorchs_own(write: Write) -> None:

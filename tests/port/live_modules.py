@@ -27,20 +27,24 @@ subnormal = torch.tensor([1e-40])
 # What has run before may have switched them off already.
 kept = bool(subnormal * 0.5 > 0)
 draw = np.random.default_rng(0)
+images = draw.standard_normal((2, 3, 32, 32)).astype(np.float32)
+renames = {"embed": "patch_embed", "layers": "blocks", "layers.*.ffn": "blocks.*.mlp"}
+in_float64 = compare_models(reference, port, images, renames=renames, rungs=["layers"], dtype="float64").verdicts[1]
 verdict = compare_models(
     reference,
     port,
-    draw.standard_normal((2, 3, 32, 32)).astype(np.float32),
+    images,
     np.array([1, 2]),
     loss=(vit_torch.loss, vit_jittor.loss),
     optimizer=Optimizer("AdamW", lr=1e-3, weight_decay=float(sys.argv[1])) if len(sys.argv) > 1 else None,
-    renames={"embed": "patch_embed", "layers": "blocks", "layers.*.ffn": "blocks.*.mlp"},
+    renames=renames,
     free=3,
 )
 print(
     json.dumps(
         {
             "verdict": repr(verdict),
+            "float64 alone": bool(in_float64) and all(one.floats is None for one in in_float64.judgements),
             "random": random.getstate() == states[0],
             "numpy": bool((np.random.get_state()[1] == states[1]).all()),
             "torch": bool((torch.get_rng_state() == states[2]).all()),

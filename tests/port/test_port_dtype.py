@@ -6,10 +6,16 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from detr_common.errors import InputError
+from parity import Port
+from parity.plugin import Comparer
 from parity.port.compare import PortSession
 
 TESTS = """
@@ -71,3 +77,19 @@ def test_float32_is_judged_alone_and_a_session_that_was_broken_off_is_replaced(t
 def test_another_dtype_is_refused() -> None:
     with pytest.raises(InputError, match=r"float16.*both, float64, float32"):
         PortSession(dtype="float16")
+    described = Port("a.py:build", "b.py:build", np.zeros(1))
+    with pytest.raises(InputError, match="dtype='both': the session was made for 'float64'"):
+        described.compare(["layers"], session=SimpleNamespace(dtype="float64"), dtype="both")
+
+
+def test_modules_of_this_process_are_compared_in_the_dtype_that_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, Any]] = []
+    monkeypatch.setattr(Port, "compare", lambda self, rungs, **options: asked.append(options) or True)
+    options = {"--parity-seeds": 1, "--parity-dtype": "float64", "parity_device": "cpu"}
+    config = SimpleNamespace(getoption=options.get)
+    comparer = Comparer("test", config, lambda: "workers", lambda name, value: None)
+    modules = Port(torch.nn.Linear(1, 1), torch.nn.Linear(1, 1), np.zeros(1))
+    functions = Port("a.py:build", "b.py:build", np.zeros(1))
+    for port in (modules, functions):
+        assert comparer._compare(port, ["layers"], {})
+    assert asked == [{"session": None, "dtype": "float64"}, {"session": "workers", "dtype": "float64"}]
