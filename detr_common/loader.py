@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import signal
 import sys
+import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
 from types import ModuleType, TracebackType
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -113,21 +118,52 @@ class Loader:
 
 def _started(workers: int, dataset: Photographs) -> ProcessPoolExecutor:
     """Start processes that know a data set; not forked, since neither framework survives that once it has run."""
+    # Its locks start a process as well, after which Python lets SIGINT through.
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin, (dataset,))
     # A process that is spawned runs the main module of this one again, which would import a framework there.
     main = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")
     try:
-        pool.submit(_read, 0, ()).result()
+        with _uninterrupted():
+            # One for each, since a process is started when something is wanted and none has nothing to do.
+            begun = [pool.submit(_read, 0, ()) for _ in range(workers)]
+        for one in begun:
+            one.result()
+    except BaseException:
+        pool.shutdown(cancel_futures=True)
+        raise
     finally:
         sys.modules["__main__"] = main
     return pool
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Hold SIGINT back, for good from processes and threads that start meanwhile: Ctrl-C is for this process to answer.
+
+    Readers end when they are told to. Each would print where it was, and Jittor takes a child that a signal has ended
+    for want of memory.
+    """
+    hold = getattr(signal, "pthread_sigmask", None)  # not on Windows
+    before = hold(signal.SIG_BLOCK, {signal.SIGINT}) if hold else set()
+    try:
+        yield
+    finally:
+        if hold:
+            hold(signal.SIG_SETMASK, before)
 
 
 def _begin(dataset: Photographs) -> None:
     """Let a worker process know its data set."""
     global _dataset
     _dataset = dataset
+    # Nobody tells it to end where this process's own is killed.
+    threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
+
+
+def _end_with(parent: Any) -> None:
+    parent.join()
+    os._exit(1)
 
 
 def _read(epoch: int, indices: Sequence[int]) -> list[tuple[Image.Image, Target]]:

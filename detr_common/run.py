@@ -6,12 +6,14 @@ import argparse
 import math
 import os
 import signal
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
 from types import FrameType
+from typing import NoReturn
 
 import numpy as np
 
@@ -20,6 +22,9 @@ from detr_common.evaluate import Found
 from detr_common.logs import LOG
 from detr_common.optimizer_state import check_hyperparameters
 from detr_common.options import check_model_options
+
+# The exit code of what SIGINT has ended, as shells have it.
+INTERRUPTED = 130
 
 
 def check_training_args(args: argparse.Namespace) -> None:
@@ -154,6 +159,38 @@ def stopping_signals() -> Iterator[Sequence[int]]:
         yield came
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def let_interrupt() -> None:
+    """Have Ctrl-C raise ``KeyboardInterrupt`` again, which imported Jittor answers by ending the process at once.
+
+    It does so too where a process that this one has started is ended by a signal, as Ctrl-C ends all of a terminal's.
+    Where whoever started this process has it ignore SIGINT, it goes on doing so.
+    """
+    for number in (signal.SIGINT, signal.SIGCHLD):
+        handler = signal.getsignal(number)
+        if handler is not None:
+            signal.signal(number, handler)
+
+
+def interrupted(args: argparse.Namespace, suffix: str) -> int:
+    """Tell how to go on with a run that Ctrl-C has ended, and return the exit code."""
+    checkpoint = Path(args.output_dir, "checkpoint" + suffix)
+    resumed = f"; go on with --resume {checkpoint}" if args.output_dir and checkpoint.exists() and not args.eval else ""
+    print(f"interrupted{resumed}", file=sys.stderr)
+    return INTERRUPTED
+
+
+def end(code: int) -> NoReturn:
+    """End the process with an exit code; at once after Ctrl-C.
+
+    It has ended the processes too in which Jittor compiles kernels, and Jittor would wait for them without end.
+    """
+    if code == INTERRUPTED:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def step_seed(seed: int, epoch: int, step: int, rank: int = 0) -> int:

@@ -1,7 +1,6 @@
 """``python -m detr_pt``: train a detector, go on with a run, or evaluate a checkpoint."""
 
 import argparse
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from itertools import count
@@ -16,7 +15,17 @@ from detr_common.logs import Meter, cut_log, summary_lines, write_evaluation, wr
 from detr_common.memory import keep_freed_memory, keep_imported
 from detr_common.options import get_training_parser
 from detr_common.panoptic import CocoPanoptic
-from detr_common.run import Means, check_training_args, checkpoints_due, plainly, step_seed, stopping_signals
+from detr_common.run import (
+    Means,
+    check_training_args,
+    checkpoints_due,
+    end,
+    interrupted,
+    let_interrupt,
+    plainly,
+    step_seed,
+    stopping_signals,
+)
 from detr_pt.checkpoint import load_weights, resume, save_checkpoint
 from detr_pt.detr import build_model
 from detr_pt.engine import evaluate, set_seed, train_one_epoch
@@ -179,21 +188,24 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit code: 0, also where SIGTERM stopped the run and its checkpoint was written; 1 where the run diverged;
-        2 where an option, the data or a file cannot be used.
+        2 where an option, the data or a file cannot be used; 130 where Ctrl-C ended it.
     """
     description = "Train DETR on photographs in COCO's format, go on with a run, or evaluate a checkpoint."
     parser = argparse.ArgumentParser("python -m detr_pt", description=description, parents=[get_training_parser()])
     parser.set_defaults(device=available_device())
     args = parser.parse_args(argv)
     keep_freed_memory()
+    let_interrupt()
     try:
         with together(args.device):
             run(args)
     except InputError as error:
         return report(error)
+    except KeyboardInterrupt:
+        return interrupted(args, SUFFIX)
     return 0
 
 
 if __name__ == "__main__":
     keep_imported()
-    sys.exit(main())
+    end(main())

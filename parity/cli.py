@@ -43,6 +43,8 @@ from parity.train_cli import COMMANDS as RUN_COMMANDS
 from parity.train_cli import OPTIONS as RUN_OPTIONS
 from parity.verdict import LayersVerdict
 
+# What the library that reads the command line returns for Ctrl-C.
+_INTERRUPTED = 130
 EXIT_CODES = """\b
 Exit code: 0 all agree; 1 a mismatch; 2 wrong usage, unusable input or nothing
 compared; 3 a worker process died or could not do its part: no verdict."""
@@ -185,7 +187,10 @@ def main() -> NoReturn:
 
 def _run(arguments: Sequence[str]) -> int:
     try:
-        return int(app(arguments, prog_name=PROGRAM, standalone_mode=False) or 0)
+        code = int(app(arguments, prog_name=PROGRAM, standalone_mode=False) or 0)
+        if code == _INTERRUPTED:
+            print("interrupted", file=sys.stderr)
+        return code
     except InputError as error:
         message, code = str(error), 2
     except WorkerError as error:

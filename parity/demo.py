@@ -90,4 +90,10 @@ def _say(console: Console, text: str) -> None:
 def _run_module(console: Console, command: Sequence[str]) -> int:
     """Run a command of the project in a process of its own, as a user would; return its exit code."""
     _say(console, f"$ {escape(command_line(command))}")
-    return subprocess.run([sys.executable, "-m", *command]).returncode
+    with subprocess.Popen([sys.executable, "-m", *command]) as process:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            # It was interrupted as well, and is left to take away what it has put down.
+            process.wait()
+            raise

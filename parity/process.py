@@ -8,6 +8,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -81,14 +82,19 @@ class Process:
         try:
             self._process.wait(timeout=10)
         except subprocess.TimeoutExpired:
-            if isinstance(self._process, Fork):
-                self._process.kill()
-            else:
-                os.killpg(self._process.pid, signal.SIGKILL)
+            self.kill()
             self._process.wait()
         if isinstance(self._process, Fork):
             self._process.close()
         self._log.close()
+
+    def kill(self) -> None:
+        """End the process, and what it has started, at once; what it was asked for fails."""
+        if isinstance(self._process, Fork):
+            self._process.kill()
+        elif self._process.poll() is None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
 
     def __enter__(self: _Process) -> _Process:
         return self

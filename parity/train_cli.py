@@ -109,7 +109,7 @@ def _report(verdict: TrainVerdict | ConvergeVerdict, json: bool) -> None:
 
 @contextmanager
 def _run_bars(quiet: bool) -> Iterator[RunProgress]:
-    """Show how far each run is, on a terminal."""
+    """Show how far each run is, on a terminal; elsewhere when it begins and when it is over."""
     columns = (
         TextColumn("{task.description:<12}"),
         BarColumn(),
@@ -121,11 +121,17 @@ def _run_bars(quiet: bool) -> Iterator[RunProgress]:
         tasks: dict[str, TaskID] = {}
 
         def progress(run: str, done: int, total: int) -> None:
+            if bars.disable and not quiet and (run not in tasks or done == total):
+                errors.print(f"{run}: step {done} of {total}", highlight=False, soft_wrap=True)
             if run not in tasks:
                 tasks[run] = bars.add_task(run, total=total)
             bars.update(tasks[run], completed=done)
 
-        yield progress
+        try:
+            yield progress
+        except KeyboardInterrupt:
+            errors.print("the same command goes on from the last epoch of each run")
+            raise
 
 
 COMMANDS: dict[str, Callable[..., None]] = {"train": train_command, "converge": converge_command}

@@ -114,13 +114,19 @@ def run_ops(
     request = {"names": names, "examples": examples, "seed": seed, "naive": naive}
     command = [sys.executable, "-m", "parity.ops.process"]
     results = []
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    pipe = subprocess.PIPE
+    # An interrupt is for this process to answer; Jittor ends at once with messages of its own.
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, start_new_session=True) as process:
         assert process.stdin and process.stdout
-        process.stdin.write(json.dumps(request))
-        process.stdin.close()
-        for line in process.stdout:
-            results.append(Result(**json.loads(line)))
-            progress(results[-1])
+        try:
+            process.stdin.write(json.dumps(request))
+            process.stdin.close()
+            for line in process.stdout:
+                results.append(Result(**json.loads(line)))
+                progress(results[-1])
+        except BaseException:
+            process.kill()
+            raise
     if process.returncode:
         done = results[-1].name if results else "any operation"
         raise WorkerError(f"ops: the process ended with code {process.returncode} after {done}; see its message above")

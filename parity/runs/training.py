@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -117,18 +118,42 @@ def train_all(job: TrainJob, start: Start, progress: RunProgress) -> dict[str, C
 
     Raises:
         InputError: the options or the weights cannot be used, or a run diverged.
-        WorkerError: a run died.
+        WorkerError: a run died. The others are broken off, here and at an interrupt.
     """
-    threads = max(processors() // job.jobs, 1)
+    threads, running = max(processors() // job.jobs, 1), _Running()
     with ThreadPoolExecutor(job.jobs) as pool:
-        waiting = [pool.submit(_train, job, name, start, threads, progress) for name in job.names]
+        waiting = [pool.submit(_train, job, name, start, threads, progress, running) for name in job.names]
         try:
-            for one in waiting:
+            for one in as_completed(waiting):
                 one.result()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
+            running.end()
             raise
     return {name: read_curves(job.out / name) for name in job.names}
+
+
+class _Running:
+    """The workers that train, which are not waited for when something ends them all."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._workers: list[Worker] = []
+        self._over = False
+
+    def add(self, worker: Worker) -> None:
+        """Note one, which ends at once if the others have."""
+        with self._lock:
+            self._workers.append(worker)
+            if self._over:
+                worker.kill()
+
+    def end(self) -> None:
+        """End all, now and to come."""
+        with self._lock:
+            self._over = True
+            for worker in self._workers:
+                worker.kill()
 
 
 def processors() -> int:
@@ -137,7 +162,7 @@ def processors() -> int:
     return len(allowed(0)) if allowed else os.cpu_count() or 1
 
 
-def _train(job: TrainJob, name: str, start: Start, threads: int, progress: RunProgress) -> None:
+def _train(job: TrainJob, name: str, start: Start, threads: int, progress: RunProgress, running: _Running) -> None:
     framework = PORT if name == PORT else REFERENCE
     folder = job.out / name
     folder.mkdir(exist_ok=True)
@@ -149,6 +174,7 @@ def _train(job: TrainJob, name: str, start: Start, threads: int, progress: RunPr
     args = {**vars(job.args), "output_dir": str(folder), "resume": str(resume)}
     total = job.args.epochs * start.steps
     with Worker(framework, threads=threads) as worker:
+        running.add(worker)
         worker.label = name
         worker.ready()
         worker.ask("train", {}, args=args, twin=int(name.removeprefix("twin")) if name.startswith("twin") else 0)

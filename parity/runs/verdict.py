@@ -63,10 +63,20 @@ class TrainVerdict:
                 f"around each of PyTorch's runs {min(curve.multiples):.2f} to {max(curve.multiples):.2f}, "
                 f"median {curve.typical:.2f}{_among(curve)}"
             )
+        if self.curves and _by_chance(self.curves[0]):
+            lines.append(
+                f"  A run of PyTorch's own in the port's place is beyond {self.curves[0].factor:g} as well: so few "
+                f"twins tell no fault from chance. Next: the same command with --twins {max(8, 2 * self._twins)}; "
+                "runs that are over are kept"
+            )
         for name, ends in self.ends().items():
             shown = "  ".join(f"{key} {value:.4f}" for key, value in ends.items())
             lines.append(f"  {_NAMES.get(name, name):<8} {shown}")
         return [*lines, *(f"  {path}" for path in self.pictures)]
+
+    @property
+    def _twins(self) -> int:
+        return sum(name not in _NAMES for name in self.runs)
 
     @property
     def _epochs(self) -> int:
@@ -94,6 +104,11 @@ class TrainVerdict:
             "ends": self.ends(),
             "pictures": [path.name for path in self.pictures],
         }
+
+
+def _by_chance(curve: Inside) -> bool:
+    """Tell whether a curve that is outside says nothing, since one of PyTorch's own would be outside as well."""
+    return not curve and bool(curve.correct) and max(curve.correct) > curve.factor
 
 
 def _among(curve: Inside) -> str:
