@@ -16,6 +16,7 @@ BESIDE = (CRITERION, "optimizer", "clip_grad_norm", "schedule", "training")
 SHOWN = 10
 
 _GOTCHA = re.compile(r"\(gotcha ([a-z0-9-]+)\)")
+_MENDS = {"batch-norm-variance": "; docs/examples/batch_norm.py of this project is a batch norm that has it as PyTorch"}
 _SAME_GRADIENTS = {
     "optimizer": "both optimizers were given the same gradients, so it is the optimizer: its defaults, its eps, its "
     "weight decay, or other parameters in it (gotchas adamw-weight-decay, adam-eps, sgd-dampening, unused-parameter)",
@@ -43,7 +44,8 @@ def hints(verdicts: Sequence[Any]) -> list[str]:
         first = failed.findings[0]
         known = _GOTCHA.search(first.problem)
         if known:
-            return [f"That is a known difference: python -m parity gotchas {known[1]} tells what to do about it"]
+            mend = _MENDS.get(known[1], "")
+            return [f"That is a known difference: python -m parity gotchas {known[1]} tells what to do about it{mend}"]
         return _of_steps(first, passed, failed.settings.get("in_training", {}))
     if isinstance(failed, LayersVerdict):
         first_tensor = failed.first_divergence

@@ -58,6 +58,7 @@ def build(p=0.1, scale=1.0):
 def loss(logits, labels):
     return nn.cross_entropy_loss(logits, labels)
 """
+EXAMPLES = Path(__file__).resolve().parents[2] / "docs" / "examples"
 SUSPECT = "Suspect is what acts only in training: the rate of a dropout, the momentum or the statistics of a batch norm"
 
 
@@ -87,6 +88,15 @@ def test_a_biased_running_variance_is_told_as_what_it_is(tmp_path: Path, parity:
     assert "(n - 1) / n of PyTorch's with n = 140" in first.problem
     assert "(gotcha batch-norm-variance)" in str(verdict)
     assert "python -m parity gotchas batch-norm-variance" in str(verdict)
+
+
+def test_the_batch_norm_of_the_examples_passes(tmp_path: Path, parity: Any) -> None:
+    port = described(tmp_path)
+    file = tmp_path / "hints_jittor.py"
+    own = f"import sys\nsys.path.insert(0, {str(EXAMPLES)!r})\nfrom batch_norm import BatchNorm\n{file.read_text()}"
+    file.write_text(own.replace("nn.BatchNorm2d(8)", "BatchNorm(8)"), encoding="utf8")
+    verdict = parity.compare(port, ["layers", "losses", "gradients", "steps"])
+    assert verdict, str(verdict)
 
 
 @pytest.mark.parametrize(
