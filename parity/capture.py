@@ -222,7 +222,7 @@ class Recorder:
             return value
         alias = self._tensor.alias(value)
         key, held = self._tensor.key(alias), self._tensor.hold(alias)
-        name, source = f"input/{call.label}({path})", self._definition(call.name)
+        name, source = f"input/{call.label}({path})", self._source(call.name)
         self._emit(Captured(name, call.name, source, held, call.caller, call.inputs, key))
         return alias
 
@@ -241,7 +241,7 @@ class Recorder:
         if id(module) not in self._names:
             return
         call = self._stack.pop()
-        source = self._definition(call.name)
+        source = self._source(call.name)
         for path, tensor in self._tensors(output):
             label = f"{call.label}[{path}]" if path else call.label
             key, held = self._tensor.key(tensor), self._tensor.hold(tensor)
@@ -268,6 +268,15 @@ class Recorder:
         code, file = self._codes[name]
         return f"{file}:{code.co_firstlineno}"
 
+    def _source(self, name: str) -> str:
+        """Return where a module's code begins and, of a framework's own, the line of the model that calls it."""
+        definition = self._definition(name)
+        if _is_frameworks(definition):
+            for call in reversed(self._stack):
+                if not _is_frameworks(self._definition(call.name)):
+                    return f"{definition}, called in {self._line_in(call.name)}"
+        return definition
+
     def _line_in(self, name: str) -> str:
         """Return the line that is running in a module's own code, which may be in a method its forward calls."""
         code, file = self._codes[name]
@@ -275,3 +284,7 @@ class Recorder:
         while frame is not None and frame.f_code is not code:
             frame = frame.f_back
         return f"{file}:{frame.f_lineno}" if frame is not None else self._definition(name)
+
+
+def _is_frameworks(source: str) -> bool:
+    return source.startswith(("torch/", "jittor/"))

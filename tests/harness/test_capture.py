@@ -192,3 +192,23 @@ def test_windows_hold_every_tensor_once() -> None:
         if not window.advance():
             break
     assert passes == [[0, 1], [2], [3, 4], [5, 6]]
+
+
+def test_of_a_frameworks_own_module_the_line_that_calls_it_is_told() -> None:
+    captured: list[Captured] = []
+    model = build()
+    files = {Parent: "model.py", Toy: "torch/nn/toy.py"}
+    code_of = lambda module: (type(module).forward.__code__, files[type(module)])  # noqa: E731
+    model.recorder[:] = [Recorder(_walk(model), [], code_of, TENSORS, captured.append)]
+    model(np.zeros(2))
+    sources = {one.name: one.source for one in captured}
+    own, first = Toy.forward.__code__.co_firstlineno, Parent.forward.__code__.co_firstlineno + 1
+    assert sources["forward/first"] == f"torch/nn/toy.py:{own}, called in model.py:{first}"
+    assert sources["forward/second"] == f"torch/nn/toy.py:{own}, called in model.py:{first + 1}"
+    assert sources["forward/(root)[sum]"] == f"model.py:{first - 1}"
+
+    files[Parent] = "jittor/nn.py"
+    captured.clear()
+    model.recorder[:] = [Recorder(_walk(model), [], code_of, TENSORS, captured.append)]
+    model(np.zeros(2))
+    assert {one.source for one in captured if one.name == "forward/first"} == {f"torch/nn/toy.py:{own}"}
