@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from parity.failures import together
 from parity.mutants.mutant import Mutant
 from parity.verdict import Judgement, LayersVerdict
 
@@ -41,8 +42,8 @@ def print_layers(verdict: LayersVerdict, console: Console, show: str = "", comma
             f"{choices['followed']} of the reference's {choices['given']} choices (ReLU, max pooling) were followed; "
             "where a choice is not, rounding may move it, and float32 gradients may differ by more",
         )
-    for crash in verdict.crashes:
-        _say(console, f"\n[red]The model raised[/] in {escape(crash.strip())}")
+    for crash in together(verdict.crashes):
+        _say(console, f"\n[red]The model raised[/] in {escape(crash)}")
     first = verdict.first_divergence
     if first is not None:
         _print_divergence(verdict, first, console)

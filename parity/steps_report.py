@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from parity.failures import together
 from parity.steps_verdict import StepsVerdict
 
 ROWS = 12
@@ -29,8 +30,8 @@ def print_steps(verdict: StepsVerdict, console: Console, show: str = "") -> None
         console.print(_free(verdict))
     for name in verdict.absolute[:ROWS]:
         _say(console, f"  Zero by symmetry, judged by its learning rate: {escape(name)}")
-    for crash in verdict.crashes:
-        _say(console, f"\n[red]The model raised[/] in {escape(crash.strip())}")
+    for crash in together(verdict.crashes):
+        _say(console, f"\n[red]The model raised[/] in {escape(crash)}")
     shown = [finding for finding in verdict.findings if finding.owner == show] or verdict.findings[:ROWS]
     for finding in shown:
         _say(console, f"  [red]✗[/] {escape(finding.name)} ({escape(finding.owner)}): {escape(finding.problem)}")

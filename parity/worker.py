@@ -12,7 +12,6 @@ import json
 import os
 import socket
 import time
-import traceback
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -23,6 +22,7 @@ from detr_common.coco import build_dataset
 from detr_common.errors import InputError
 from detr_common.loader import Loader
 from detr_common.memory import importing, keep_freed_memory, keep_no_freed_memory
+from parity.failures import traceback_of
 from parity.frameworks import ADAPTERS, load_adapter
 from parity.frameworks.base import Adapter
 from parity.mutants.data import reading_with
@@ -69,9 +69,9 @@ def _serve(adapter: Adapter, requests: BinaryIO, answers: BinaryIO) -> None:
             send(answers, {"kind": "refused", "message": str(error)})
         except Disconnected:
             raise
-        except Exception:
+        except Exception as error:
             # Whatever a model under test raises is a finding for the comparing process to show, not a crash of its own.
-            send(answers, {"kind": "failed", "message": traceback.format_exc()})
+            send(answers, {"kind": "failed", "message": traceback_of(error)})
 
 
 def _answer(adapter: Adapter, request: dict[str, Any], arrays: dict[str, Array], answers: BinaryIO) -> None:

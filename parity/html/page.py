@@ -16,6 +16,7 @@ import jinja2
 from markupsafe import Markup
 
 from detr_common.options import default_args
+from parity.failures import together
 from parity.html import words
 from parity.html.curves import envelope_chart, free_chart
 from parity.html.kills import Kills
@@ -102,6 +103,7 @@ def _environment() -> jinja2.Environment:
         "plainly": words.plainly,
         "count": words.count,
         "percent": percent,
+        "together": together,
     }
     return environment
 

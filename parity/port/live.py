@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import time
-import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from parity.client import Worker
+from parity.failures import traceback_of
 from parity.frameworks import load_adapter
 from parity.trace import Entry
 from parity.wire import Array
@@ -79,8 +79,8 @@ class LocalWorker(Worker):
                         lambda entry: self._entries.append(_kept(entry)),
                     ).items()
                 }
-        except Exception:
-            self.failure = traceback.format_exc()
+        except Exception as error:
+            self.failure = traceback_of(error)
         self.seconds = time.perf_counter() - start
 
     def entries(self) -> Iterator[Entry]:

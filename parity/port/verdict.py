@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -59,8 +60,14 @@ class PortVerdict(LadderVerdict):
         self.print(console, show)
         return text.getvalue()
 
-    def print(self, console: Console, show: str = "") -> None:
-        """Print what was compared and what was found, rung by rung."""
+    def print(self, console: Console, show: str = "", command: str = "") -> None:
+        """Print what was compared and what was found, rung by rung.
+
+        Args:
+            console: where to print.
+            show: see ``story``.
+            command: of the shell that was run, to which the next one adds; empty where this is called from Python.
+        """
         show = show or self.show
         for verdict in self.verdicts:
             if isinstance(verdict, WeightsVerdict):
@@ -78,11 +85,12 @@ class PortVerdict(LadderVerdict):
         if not show or show == self.module:
             for line in hints(self.verdicts):
                 console.print(line, markup=False, highlight=False, soft_wrap=True)
-        if self.module and not show:
-            what = "its tensors" if self.module not in BESIDE else "what was found of it"
-            console.print(f"Next: look at {self.module}; verdict.story({self.module!r}) lists {what}", markup=False)
         for rung, why in self.unasked.items():
             console.print(f"[dim]-[/] not asked  {rung}: {why}", highlight=False)
+        if self.module and not show:
+            what = "its tensors" if self.module not in BESIDE else "what was found of it"
+            how = f"{command} --show {shlex.quote(self.module)}" if command else f"verdict.story({self.module!r})"
+            console.print(f"Next: look at {self.module}; {how} lists {what}", markup=False, soft_wrap=True)
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything as plain data, for ``--json``; ``hints`` say what a failure can mean."""

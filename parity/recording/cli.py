@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as json_module
 import re
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -184,7 +185,7 @@ def _finish(verdict: PortVerdict, json: bool, html: Path | None) -> None:
     if json:
         Output().out(json_module.dumps(plain(verdict.as_dict()), indent=1, allow_nan=False), highlight=False)
     else:
-        verdict.print(Output())
+        verdict.print(Output(), command=usage.command_line(["parity", *sys.argv[1:]]))
     write_own(verdict.as_dict(), html, quiet=json)
     raise typer.Exit(2 if verdict.compared == 0 else 0 if verdict else 1)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from parity import Optimizer, Port
 from parity.explained import LISTED, biased_of, other_parameters, owner_of
@@ -119,6 +121,14 @@ def test_what_acts_only_in_training_is_listed(
         assert lines[place + 2] == "Modules that do something else in training:"
         rest = lines[place + 3 : place + 6]
         assert first in rest and "  bn: BatchNorm2d(momentum=0.1), on both sides" in rest
+    assert (
+        str(verdict).splitlines()[-1]
+        == "Next: look at criterion; verdict.story('criterion') lists what was found of it"
+    )
+    shell = Console(file=StringIO(), width=100)
+    verdict.print(shell, command="python -m parity port bn.py")
+    last = shell.file.getvalue().splitlines()[-1]
+    assert last == "Next: look at criterion; python -m parity port bn.py --show criterion lists what was found of it"
     assert verdict.as_dict()["hints"] == hints(verdict.verdicts)
     verdict.write_html(tmp_path / "report.html")
     assert "  bn: BatchNorm2d(momentum=0.1), on both sides" in (tmp_path / "report.html").read_text(encoding="utf-8")
