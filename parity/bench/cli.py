@@ -106,6 +106,8 @@ def bench_command(
     out.print(f"{args.backbone}, batch {batch_size}, {threads} threads, medians of {rounds} rounds in turns")
     for size in areas if cases else ():
         print_cases(out, [case for case in cases if case.size == size])
+    if any(case.side == "plain" for case in cases):
+        out.print("plain: DETR in PyTorch as it is usually written, without what makes detr_pt faster", soft_wrap=True)
     print_costs(out, costs)
 
 
@@ -134,6 +136,7 @@ def print_cases(out: Console, cases: list[Case]) -> None:
         table.add_row(name, *(f"{value:.{digits}f}" for value in values), *ratios)
 
     row("step of training", [median(case.step) for case in cases])
+    table.add_row("  fastest to slowest", *(f"{min(case.step):.3f}-{max(case.step):.3f}" for case in cases))
     row("forward, evaluation", [median(case.forward) for case in cases])
     for name in first.parts:
         row(f"  {name}", [case.parts.get(name, 0.0) for case in cases])

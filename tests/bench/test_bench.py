@@ -3,12 +3,16 @@
 import json
 import subprocess
 import sys
+from io import StringIO
 from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from detr_common.options import training_args
+from parity.bench.cli import print_cases
+from parity.bench.measure import Case
 from parity.bench.sides import MODULES, SIDES, build
 
 SMALL = {"backbone": "resnet18", "enc_layers": 1, "dec_layers": 2, "hidden_dim": 64, "nheads": 4, "num_queries": 12}
@@ -56,6 +60,16 @@ def test_wrong_use_is_one_line(bench_here: Any, arguments: list[str], told: str)
 
 def renamed(key: str) -> str:
     return key.replace("self_attn.", "self_attn.inner.").replace("multihead_attn.", "multihead_attn.inner.")
+
+
+def test_the_table_shows_how_far_apart_the_rounds_are() -> None:
+    sides = {"detr_pt": [0.5, 0.4, 0.7], "detr_jt": [0.45, 0.5, 0.46]}
+    cases = [Case(side, (64, 96), step, [0.1], {"update": 0.01}, 1000.0, 1.0) for side, step in sides.items()]
+    out = Console(file=StringIO(), width=100)
+    print_cases(out, cases)
+    lines = {line[:22].strip(): line.split() for line in out.file.getvalue().splitlines()}
+    assert lines["step of training"][-3:] == ["0.500", "0.460", "0.92"]
+    assert lines["fastest to slowest"][-2:] == ["0.400-0.700", "0.450-0.500"]
 
 
 def test_plain_is_the_same_detector() -> None:
