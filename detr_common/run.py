@@ -167,7 +167,8 @@ def let_interrupt() -> None:
     It does so too where a process that this one has started is ended by a signal, as Ctrl-C ends all of a terminal's.
     Where whoever started this process has it ignore SIGINT, it goes on doing so.
     """
-    for number in (signal.SIGINT, signal.SIGCHLD):
+    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGCHLD") if hasattr(signal, name)]  # one on Windows
+    for number in numbers:
         handler = signal.getsignal(number)
         if handler is not None:
             signal.signal(number, handler)

@@ -16,6 +16,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from detr_common.errors import InputError
+from detr_common.run import INTERRUPTED
 from fixtures.pictures import PAIR
 from parity import demo, usage
 from parity.arguments import Fault, Html, JittorWeights, Json, Show, Size, Weights, checked_args
@@ -43,8 +44,6 @@ from parity.train_cli import COMMANDS as RUN_COMMANDS
 from parity.train_cli import OPTIONS as RUN_OPTIONS
 from parity.verdict import LayersVerdict
 
-# What the library that reads the command line returns for Ctrl-C.
-_INTERRUPTED = 130
 EXIT_CODES = """\b
 Exit code: 0 all agree; 1 a mismatch; 2 wrong usage, unusable input or nothing
 compared; 3 a worker process died or could not do its part: no verdict."""
@@ -188,7 +187,7 @@ def main() -> NoReturn:
 def _run(arguments: Sequence[str]) -> int:
     try:
         code = int(app(arguments, prog_name=PROGRAM, standalone_mode=False) or 0)
-        if code == _INTERRUPTED:
+        if code == INTERRUPTED:  # which the library that reads the command line makes of Ctrl-C
             print("interrupted", file=sys.stderr)
         return code
     except InputError as error:

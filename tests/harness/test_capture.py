@@ -198,7 +198,10 @@ def test_of_a_frameworks_own_module_the_line_that_calls_it_is_told() -> None:
     captured: list[Captured] = []
     model = build()
     files = {Parent: "model.py", Toy: "torch/nn/toy.py"}
-    code_of = lambda module: (type(module).forward.__code__, files[type(module)])  # noqa: E731
+
+    def code_of(module: Toy) -> tuple[Any, str]:
+        return type(module).forward.__code__, files[type(module)]
+
     model.recorder[:] = [Recorder(_walk(model), [], code_of, TENSORS, captured.append)]
     model(np.zeros(2))
     sources = {one.name: one.source for one in captured}

@@ -16,7 +16,7 @@ def through_the_harness(raised: Exception) -> str:
             raise raised
 
     with pytest.raises(type(raised)) as caught:
-        receive(Model())  # type: ignore[arg-type]
+        receive(Model())
     return traceback_of(caught.value)
 
 
@@ -40,7 +40,7 @@ def test_what_the_harness_raises_is_told_as_it_is() -> None:
             raise OSError
 
     with pytest.raises(Disconnected) as caught:
-        receive(Empty())  # type: ignore[arg-type]
+        receive(Empty())
     assert "parity/wire.py" in traceback_of(caught.value)
 
 
