@@ -31,7 +31,7 @@ from parity.frameworks.base import (
 )
 from parity.frameworks.panoptic import panoptic_results
 from parity.frameworks.torch_operations import noting
-from parity.frameworks.torch_settings import environment, full_precision, move_by_one_ulp
+from parity.frameworks.torch_settings import environment, full_precision, move_by_one_ulp, without_drawing
 from parity.frameworks.torch_training import HOLDERS, TorchTraining, drawing, emitting, to_numpy
 from parity.frameworks.weights import write_weights
 from parity.recording.operations import Operations
@@ -52,7 +52,8 @@ class TorchAdapter:
             full_precision()
         torch.backends.mkldnn.enabled = torch.backends.cudnn.enabled = not twin
         self.args = args
-        self.model, criterion, self.postprocessors = detr_pt.build_model(args)
+        with without_drawing():
+            self.model, criterion, self.postprocessors = detr_pt.build_model(args)
         self.model.eval()
         detr_pt.load_weights(self.model, weights)
         if twin:

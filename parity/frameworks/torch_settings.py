@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
+
+_DRAWING = ("uniform_", "normal_", "xavier_uniform_", "xavier_normal_", "kaiming_uniform_", "kaiming_normal_")
 
 
 def environment() -> dict[str, str]:
@@ -38,3 +43,23 @@ def move_by_one_ulp(model: nn.Module, seed: int) -> None:
             up = torch.rand(weight.shape, generator=coin) < 0.5
             towards = torch.where(up, torch.inf, -torch.inf).to(weight)
             weight.copy_(torch.nextafter(weight, towards))
+
+
+@contextmanager
+def without_drawing() -> Iterator[None]:
+    """Build a model in this block whose weights are all loaded afterwards; until then they are what was in memory.
+
+    Drawing them is most of the time of building: 0.3 s for DETR with ResNet-50. Jittor draws none that nobody reads.
+    """
+
+    def left(tensor: Any, *_: Any, **__: Any) -> Any:
+        return tensor
+
+    drawing = {name: getattr(nn.init, name) for name in _DRAWING}
+    try:
+        for name in drawing:
+            setattr(nn.init, name, left)
+        yield
+    finally:
+        for name, function in drawing.items():
+            setattr(nn.init, name, function)

@@ -1,5 +1,7 @@
 """A backbone's step in oneDNN's layout: as exact as the modules are, and only where nobody looks at them."""
 
+import copy
+import functools
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +22,11 @@ BLOCKS = (BasicBlock, Bottleneck)
 
 def network(name: str = "resnet18", dilation: bool = False, far: bool = False) -> ResNet:
     """A network whose norms do something; ``far``: and whose ReLUs are so far from 0 that rounding changes no side."""
+    return copy.deepcopy(drawn(name, dilation, far))
+
+
+@functools.cache
+def drawn(name: str, dilation: bool, far: bool) -> ResNet:
     torch.manual_seed(0)
     body = ResNet(name, dilation, all_maps=True)
     for module in body.modules():

@@ -17,6 +17,7 @@ from detr_pt.nested_tensor import NestedTensor
 from detr_pt.position_encoding import PositionEmbeddingLearned, PositionEmbeddingSine
 from detr_pt.resnet import ResNet
 from detr_pt.transformer import TransformerDecoder, TransformerDecoderLayer, TransformerEncoder, TransformerEncoderLayer
+from parity.frameworks.torch_settings import without_drawing
 
 BODY = "backbone.0.body."
 E, HEADS, WIDE = 32, 4, 48
@@ -51,10 +52,11 @@ def test_backbone_equals_torchvision(name: str, dilation: bool) -> None:
 
     state = fixtures.state_dict(default_args(backbone=name, dilation=dilation))
     body = {key.removeprefix(BODY): torch.from_numpy(v).double() for key, v in state.items() if key.startswith(BODY)}
-    ours = ResNet(name, dilation).double()
-    ours.load_state_dict(body)
     options = {"replace_stride_with_dilation": [False, False, True]} if dilation else {}
-    other = getattr(torchvision.models, name)(norm_layer=FrozenBatchNorm2d, **options).double()
+    with without_drawing():
+        ours = ResNet(name, dilation).double()
+        other = getattr(torchvision.models, name)(norm_layer=FrozenBatchNorm2d, **options).double()
+    ours.load_state_dict(body)
     other.load_state_dict(body | {"fc.weight": other.fc.weight, "fc.bias": other.fc.bias})
     assert other.bn1.eps == ours.bn1.eps
     x = torch.from_numpy(fixtures.batch(64)[0])[None, :, :71].double()  # an odd height: borders matter

@@ -17,6 +17,7 @@ from sides import Arrays, small_args
 import detr_pt
 import fixtures
 from detr_common.options import default_args
+from parity.frameworks.torch_settings import without_drawing
 
 CASES = {
     "r50": default_args(dtype="float64"),
@@ -125,7 +126,8 @@ def build_theirs(args: Any, state: Arrays) -> Any:
         position_embedding_type=args.position_embedding,
         attn_implementation="eager",
     )
-    model = (DetrForSegmentation if args.masks else DetrForObjectDetection)(config).double().eval()
+    with without_drawing():
+        model = (DetrForSegmentation if args.masks else DetrForObjectDetection)(config).double().eval()
     model.load_state_dict(for_transformers(state))
     return model
 
@@ -138,7 +140,8 @@ def pair(request: pytest.FixtureRequest) -> tuple[detr_pt.DETR, Any]:
 def both(args: Any) -> Any:
     """Ours and theirs with the same weights."""
     state = {name: value.astype(np.float64) for name, value in fixtures.state_dict(args).items()}
-    model, _, _ = detr_pt.build_model(args)
+    with without_drawing():
+        model, _, _ = detr_pt.build_model(args)
     model.load_state_dict({name: torch.from_numpy(value) for name, value in state.items()})
     return model.eval(), build_theirs(args, state)
 
