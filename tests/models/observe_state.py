@@ -35,8 +35,10 @@ def described(side: Torch, model: Any) -> Array:
 
 def observe(side: Torch, _inputs: Mapping[str, Array]) -> Arrays:
     build = side.module("detr").build_model
-    result = {f"state/{case}": described(side, build(default_args(**changes))[0]) for case, changes in CASES.items()}
-    result["parameters/r50"] = np.array([name for name, _ in build(default_args())[0].named_parameters()])
+    with side.undrawn():
+        models = ((case, build(default_args(**changes))[0]) for case, changes in CASES.items())
+        result = {f"state/{case}": described(side, model) for case, model in models}
+        result["parameters/r50"] = np.array([name for name, _ in build(default_args())[0].named_parameters()])
     return result | trained(side, "float32")
 
 

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -73,6 +74,12 @@ class Torch:
     def set_training(self, model: Any, training: bool) -> None:
         model.train(training)
 
+    def undrawn(self) -> AbstractContextManager[None]:
+        """A block that builds models of which nobody reads the weights."""
+        from parity.frameworks.torch_settings import without_drawing
+
+        return without_drawing()
+
     def adamw_step(self, model: Any, loss: Any) -> None:
         import torch
 
@@ -131,6 +138,9 @@ class Jittor(Torch):
         # Jittor's eval() also stops every gradient.
         for module in model.modules():
             module.is_train = training
+
+    def undrawn(self) -> AbstractContextManager[None]:
+        return nullcontext()  # Jittor draws none that nobody reads
 
     def adamw_step(self, model: Any, loss: Any) -> None:
         import jittor as jt
