@@ -79,7 +79,9 @@ class TorchPort(PortAdapter):
 
     def export(self, path: Path) -> None:
         """Write parameters and buffers."""
-        write_weights(path, {name: to_numpy(one) for name, one in self.names.weights(self.model.state_dict()).items()})
+        state = self.model.state_dict()
+        buffers = self.names.weights({name: one for name, one in self.model.named_buffers() if name in state})
+        write_weights(path, {name: to_numpy(one) for name, one in self.names.weights(state).items()}, buffers)
 
     def forward(
         self, arrays: Mapping[str, Array], emit: EmitEntry | None, request: Mapping[str, Any]

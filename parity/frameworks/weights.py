@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from parity.wire import Array
@@ -16,6 +18,13 @@ def read_weights(path: Path) -> dict[str, Array]:
     return dict(load_file(path))
 
 
-def write_weights(path: Path, weights: Mapping[str, Array]) -> None:
-    """Write weights so that ``read_weights`` finds them."""
-    save_file({name: np.ascontiguousarray(array) for name, array in weights.items()}, path)
+def write_weights(path: Path, weights: Mapping[str, Array], buffers: Collection[str] = ()) -> None:
+    """Write weights so that ``read_weights`` finds them, and which of them are buffers."""
+    arrays = {name: np.ascontiguousarray(array) for name, array in weights.items()}
+    save_file(arrays, path, metadata={"buffers": json.dumps(sorted(buffers))})
+
+
+def read_buffers(path: Path) -> list[str]:
+    """Return the names of those that are buffers."""
+    with safe_open(path, "numpy") as file:
+        return list(json.loads(file.metadata()["buffers"]))

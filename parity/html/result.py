@@ -110,6 +110,7 @@ def _weights(data: Mapping[str, Any]) -> WeightsVerdict:
         shapes,
         unused,
         differing,
+        dict(data.get("constants", {})),
         dict(data["settings"]),
         suggested=suggested,
         explained=explained,

@@ -13,9 +13,10 @@ import numpy as np
 
 from detr_common.errors import InputError
 from parity.client import Starting, Worker
-from parity.frameworks.weights import read_weights
+from parity.frameworks.weights import read_buffers, read_weights
 from parity.ladder import LadderJob, climb
 from parity.layers import LayersSession
+from parity.port.constants import with_constants
 from parity.port.job import REFERENCE_RUN, PortJob, Progress
 from parity.port.live import LocalWorker
 from parity.port.names import WeightsVerdict
@@ -149,6 +150,14 @@ def match_weights(job: PortJob, workers: Mapping[Run, Worker], folder: Path) -> 
     theirs = exported(replace(job, weights=None), theirs_run, workers[theirs_run], folder / WEIGHTS)
     own = exported(replace(job, weights=None), run, workers[run], folder / "own.safetensors")
     verdict = matched(theirs, own, job, unused_of(job, workers[theirs_run], workers[run]))
+    if verdict.missing or verdict.unexpected or verdict.shapes or not verdict.matched:
+        return verdict
+
+    def redrawn() -> dict[str, Array]:
+        other = replace(job, weights=None, seed=job.seed + 1)
+        return exported(other, theirs_run, workers[theirs_run], folder / "redrawn.safetensors")
+
+    verdict = with_constants(verdict, job, theirs, own, read_buffers(folder / WEIGHTS), redrawn)
     if not verdict:
         return verdict
     back = exported(replace(job, weights=folder / WEIGHTS), run, workers[run], folder / "back.safetensors")

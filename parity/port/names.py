@@ -97,6 +97,8 @@ class WeightsVerdict:
         shapes: name, shape in the reference and in the port, where they differ.
         unused: rules of ``renames`` and paths of ``ignore`` that fitted nothing.
         differing: weights that were not bitwise the same when read back from the port.
+        constants: buffers that begin with other values in the port, with the largest error as a fraction of the
+            reference's largest value. The reference's take their place, so that no other rung would see it.
         settings: what was run.
         rung: its name.
         suggested: rules that would explain many of those that are missing (``parity.port.suggest``).
@@ -109,6 +111,7 @@ class WeightsVerdict:
     shapes: Sequence[tuple[str, Sequence[int], Sequence[int]]] = ()
     unused: Sequence[str] = ()
     differing: Sequence[str] = ()
+    constants: Mapping[str, float] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     rung: str = "weights"
     suggested: Mapping[str, str] = field(default_factory=dict)
@@ -116,7 +119,7 @@ class WeightsVerdict:
 
     def __bool__(self) -> bool:
         return self.matched > 0 and not (
-            self.missing or self.unexpected or self.shapes or self.unused or self.differing
+            self.missing or self.unexpected or self.shapes or self.unused or self.differing or self.constants
         )
 
     @property
@@ -147,6 +150,11 @@ class WeightsVerdict:
         lines += [f"only Jittor has {name}" for name in left]
         lines += [f"renames or ignore: {path!r} fits nothing; take it out or mend it" for path in self.unused]
         lines += [f"{name} is not the same when read back from the port" for name in self.differing]
+        lines += [
+            f"{name} begins with other values in the port, {error:.3g} of the largest away; all other rungs run on the "
+            f"reference's: compute it alike, or ignore={[name]} if it is to be loaded"
+            for name, error in self.constants.items()
+        ]
         return lines or (["there is no weight to compare"] if not self.matched else [])
 
     def as_dict(self) -> dict[str, Any]:
@@ -160,6 +168,7 @@ class WeightsVerdict:
             "shapes": [{"name": n, "reference": list(r), "port": list(p)} for n, r, p in self.shapes],
             "unused": list(self.unused),
             "differing": list(self.differing),
+            "constants": dict(self.constants),
             "suggested": dict(self.suggested),
             "explained": dict(self.explained),
             "problems": self.problems(),
