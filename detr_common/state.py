@@ -1,11 +1,13 @@
 """The strict check that a checkpoint fits a model."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from detr_common.errors import InputError
+
+_LISTED = 8
 
 
 def check_names_and_shapes(
@@ -24,20 +26,39 @@ def check_names_and_shapes(
         InputError: names are missing or unexpected or shapes differ; all of them are listed.
     """
     values = {name: value for name, value in values.items() if not name.endswith("num_batches_tracked")}
-    problems = [f"missing {name} {list(expected[name])}" for name in expected if name not in values]
-    problems += [f"unexpected {name} {list(values[name].shape)}" for name in values if name not in expected]
-    problems += [
-        f"{name} has shape {list(values[name].shape)}, the model needs {list(shape)}"
-        for name, shape in expected.items()
-        if name in values and values[name].shape != shape
-    ]
-    if problems:
-        shown = "\n  ".join(problems[:20]) + ("" if len(problems) <= 20 else f"\n  and {len(problems) - 20} more")
-        raise InputError(
-            f"{where}: does not fit the model in {len(problems)} places; check the model's options "
-            f"(--backbone, --hidden_dim, --pre_norm ...):\n  {shown}"
-        )
+    problems = {
+        "missing": [f"missing {name} {list(expected[name])}" for name in expected if name not in values],
+        "unexpected": [f"unexpected {name} {list(values[name].shape)}" for name in values if name not in expected],
+        "of another shape": [
+            f"{name} has shape {list(values[name].shape)}, the model needs {list(shape)}"
+            for name, shape in expected.items()
+            if name in values and values[name].shape != shape
+        ],
+    }
+    if any(problems.values()):
+        count = sum(map(len, problems.values()))
+        advice = _of_prefix(values, expected) or "check the model's options (--backbone, --hidden_dim, --pre_norm ...)"
+        shown = "\n  ".join(line for kind, lines in problems.items() for line in _first(kind, lines))
+        raise InputError(f"{where}: does not fit the model in {count} places; {advice}:\n  {shown}")
     return {name: _as_plain(values[name]) for name in expected}
+
+
+def _first(kind: str, lines: Sequence[str]) -> list[str]:
+    more = len(lines) - _LISTED
+    # Of each kind some, since only beside each other they may tell what is wrong.
+    return [*lines[:_LISTED], *([f"and {more} more {kind}"] if more > 0 else [])]
+
+
+def _of_prefix(values: Iterable[str], expected: Collection[str]) -> str:
+    """Say that all names have one part too many in front, as ``nn.DataParallel`` saves them, if they have."""
+    names = list(values)
+    prefix = names[0].partition(".")[0] + "." if names else ""
+    if not names or not all(name.startswith(prefix) and name[len(prefix) :] in expected for name in names):
+        return ""
+    return (
+        f"all its names begin with {prefix!r}, as nn.DataParallel saves them; save model.module.state_dict(), or "
+        f"{{name.removeprefix({prefix!r}): value for name, value in state.items()}}"
+    )
 
 
 def _as_plain(value: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:

@@ -13,6 +13,8 @@ from parity.trace import Array, Entry
 # Names of parameters that are listed.
 LISTED = 10
 
+ULPS_APART = "units in the last place apart"
+
 # What the forward pass moves in training, and no optimizer does.
 VARIANCE = ".running_var"
 _STATISTICS = (VARIANCE, ".running_mean")
@@ -56,6 +58,27 @@ def other_parameters(port: Entry, truth: Entry) -> str:
 def _first(names: Sequence[str]) -> str:
     more = len(names) - LISTED
     return ", ".join(names[:LISTED]) + (f" and {more} more" if more > 0 else "")
+
+
+def of_rates(name: str, port: Array, truth: Array) -> str:
+    """Say which learning rates differ, and from which epoch on; empty for what is none, or where none differs.
+
+    Args:
+        name: of the tensor; ``rates`` are of one epoch after another, [epochs, groups], ``lr`` of one step, [groups].
+        port: the port's.
+        truth: the reference's.
+    """
+    kind = name.rpartition("/")[2]
+    if kind not in ("rates", "lr"):
+        return ""
+    if port.shape[-1:] != truth.shape[-1:]:
+        return f"there are {truth.shape[-1]} groups in PyTorch and {port.shape[-1]} in Jittor"
+    for epoch, (theirs, own) in enumerate(zip(np.atleast_2d(truth), np.atleast_2d(port), strict=False)):
+        if not np.array_equal(theirs, own):
+            rates = (", ".join(f"{rate:.6g}" for rate in side) for side in (theirs, own))
+            when = f"epoch {epoch} of the schedule: " if kind == "rates" else ""
+            return when + "the learning rate is {} in PyTorch and {} in Jittor".format(*rates)
+    return ""
 
 
 def of_variance(port: Array, truth: Array, before: Array | None) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from parity.client import Worker
-from parity.explained import VARIANCE, of_variance, other_parameters, owner_of
+from parity.explained import ULPS_APART, VARIANCE, of_rates, of_variance, other_parameters, owner_of
 from parity.frameworks.base import Feed
 from parity.layers import LayersSession, ModelJob
 from parity.metrics import measure, ulps_apart
@@ -186,8 +186,8 @@ class _Comparison:
             allowed = self.policy.allowed_ulps(dtype, steps)
             self.ulps[dtype][kind] = max(self.ulps[dtype].get(kind, 0.0), apart / steps)
             if apart > allowed:
-                problem = f"{dtype}: {apart:.3g} units in the last place apart, above {allowed:g}"
-                self._find(entry.name, entry.owner, problem, apart / allowed)
+                problem = of_rates(entry.name, value, truth) or f"{apart:.3g} {ULPS_APART}, above {allowed:g}"
+                self._find(entry.name, entry.owner, f"{dtype}: {problem}", apart / allowed)
 
     def _judge_norms(self, versions: Versions) -> None:
         """Judge norms, which both sum up in an order of their own, and which float32 sums up in rounding errors."""

@@ -72,4 +72,8 @@ def _load(place: str, reference: str) -> ModuleType:
             f"{reference}: cannot be imported: {error}; is it on the path of the Python that runs it?"
         ) from None
     except Exception as error:
-        raise InputError(f"{reference}: importing it raised {type(error).__name__}: {error}") from error
+        told = f"{reference}: importing it raised {type(error).__name__}: {error}"
+        if isinstance(error, ImportError) and "relative import" in str(error):
+            folder, name = path.resolve().parent, f"{path.stem}:{reference.rpartition(':')[2]}"
+            told += f"; name what is in a package {folder.name}.{name}, and set PYTHONPATH={folder.parent}"
+        raise InputError(told) from error

@@ -169,8 +169,12 @@ class PortAdapter(ABC):
             made = builders.find(made)(**self.args.options)
             builders.refuse_other(self.name, self.args.builder)
         if not isinstance(made, kind):
-            due = f"{self.name}.nn.Module"
-            raise InputError(f"{self.args.builder}: returned {type(made).__name__}, where a {due} is due")
+            due = f"a module of {self.name.replace('torch', 'PyTorch').replace('jittor', 'Jittor')} is due"
+            which = f"{self.args.builder} returned" if isinstance(self.args.builder, str) else "what was given is"
+            raise InputError(
+                f"{which} {type(made).__module__}.{type(made).__qualname__}, where {due}; the reference, of PyTorch, "
+                "comes first, then the port to Jittor"
+            )
         return made
 
     def made_loss(self) -> Any:

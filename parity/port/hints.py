@@ -20,8 +20,8 @@ _MENDS = {"batch-norm-variance": "; docs/examples/batch_norm.py of this project 
 _SAME_GRADIENTS = {
     "optimizer": "both optimizers were given the same gradients, so it is the optimizer: its defaults, its eps, its "
     "weight decay, or other parameters in it (gotchas adamw-weight-decay, adam-eps, sgd-dampening, unused-parameter)",
-    "clip_grad_norm": "both were given the same gradients, so it is the clipping, or which parameters take a gradient "
-    "(gotchas clip-norm, eval-state)",
+    "clip_grad_norm": "both were given the same gradients, so it is the clipping, or, where the finding names "
+    "parameters, which of them the optimizer has and take a gradient (gotchas clip-norm, unused-parameter, eval-state)",
     "schedule": "it is the schedule: when it drops, or the rates of the groups (gotchas step-lr-one, "
     "group-learning-rate)",
 }
