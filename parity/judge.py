@@ -213,7 +213,9 @@ class Judge:
         if floats is not None:
             ratio, ratio_max = self._calibrated.ratios(*floats)
             judgement = replace(judgement, ratio=ratio, ratio_max=ratio_max, floats=floats)
-            if not self._calibrated.accepts(*floats):
+            if of_truth is not None and not math.isfinite(floats[1].rms):
+                problems.append("PyTorch's own float32 run or its twin is not finite, so float32 cannot be judged")
+            elif not self._calibrated.accepts(*floats):
                 bound, single = (f(truth.array.size) for f in (self._calibrated.bound, self._calibrated.bound_max))
                 problems.append(
                     f"float32 error is {ratio:.3g} (largest element {ratio_max:.3g}) times the reference's own, "

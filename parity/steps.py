@@ -257,17 +257,11 @@ class _Comparison:
         self.envelope = max(self.envelope, floor, *(tally.distance(run) for run in TWINS))
         self.loss_envelope = max(self.loss_envelope, floor, *(tally.loss_distance(run) for run in TWINS))
         port = (PORT, "float32")
-        step = FreeStep(
-            number,
-            tally.loss,
-            tally.worst64,
-            tally.distance(port),
-            self.envelope,
-            tally.loss_distance(port),
-            self.loss_envelope,
-        )
+        far, loss_far = tally.distance(port), tally.loss_distance(port)
+        step = FreeStep(number, tally.loss, tally.worst64, far, self.envelope, loss_far, self.loss_envelope)
         self.steps.append(step)
-        if step.ratio > self.policy.factor:
+        # What is not a number is not larger than anything, and beside an infinite twin all is near.
+        if not (step.ratio <= self.policy.factor and math.isfinite(self.envelope)):
             problem = (
                 f"float32 parameters are {step.ratio:.3g} times as far from PyTorch's as the twins; of the square of "
                 f"that distance, {tally.shares(port)}"

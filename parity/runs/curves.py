@@ -148,8 +148,9 @@ class Inside:
 
 
 def multiple(distances: Sequence[float], around: Sequence[float]) -> float:
-    """Return the largest multiple of an envelope that a curve's distances are."""
-    return max((d / e for d, e in zip(distances, around, strict=True)), default=0.0)
+    """Return the largest multiple of an envelope that a curve's distances are; infinity if one is not a number."""
+    found = [d / e for d, e in zip(distances, around, strict=True)]
+    return math.inf if any(map(math.isnan, found)) else max(found, default=0.0)
 
 
 def multiples(curve: Sequence[float], others: Sequence[Sequence[float]]) -> tuple[float, ...]:
