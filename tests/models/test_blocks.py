@@ -77,6 +77,15 @@ def test_what_is_computed_in_blocks_is_as_exact(
         assert (other - exact).norm() <= factor * (one - exact).norm() + 2**-24 * exact.norm()
 
 
+@pytest.mark.usefixtures("any_size")
+def test_the_last_map_is_returned_where_not_all_are_wanted() -> None:
+    body = network()
+    *_, last = body(images())
+    body.all_maps = False
+    (only,) = body(images())
+    assert torch.equal(only, last) and only.shape[1] == body.num_channels[-1]
+
+
 def test_factors_are_those_of_each_norm() -> None:
     body = network("resnet50")
     body.bn1.eps, body.layer3[2].bn2.eps = 0.3, 0.7

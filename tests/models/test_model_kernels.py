@@ -125,7 +125,20 @@ def test_draws(observed: Arrays) -> None:
             assert mask.mean(axis).std() < 1.3 * np.sqrt(0.1 * 0.9 / mask.shape[axis]), "values of a line fall together"
     for left, right in ((first, second), (first[:, 1:], first[:, :-1]), (first[1:], first[:-1])):
         assert abs(np.corrcoef(left.ravel(), right.ravel())[0, 1]) < 5 / np.sqrt(first.size)
+    for apart in (2**power for power in range(1, 17)):
+        assert abs(np.corrcoef(first.ravel()[apart:], first.ravel()[:-apart])[0, 1]) < 5 / np.sqrt(first.size - apart)
     assert observed["draw/all"].all() and not observed["draw/none"].any()
+
+
+def test_threads_beside_each_other_compute_what_one_does(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    computed = []
+    for threads in ("1", "4"):
+        monkeypatch.setenv("OMP_NUM_THREADS", threads)
+        computed.append(observe_jittor("observe_threads", Path(__file__).parent, tmp_path, {}))
+    alone, together = computed
+    assert alone.keys() == together.keys() and len(alone) > 50
+    for name, value in alone.items():
+        assert np.array_equal(value, together[name], equal_nan=True), name
 
 
 def test_maps_are_held_only_where_a_gradient_needs_them(observed: Arrays) -> None:

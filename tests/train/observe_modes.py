@@ -3,12 +3,15 @@
 import importlib
 import json
 import sys
+from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 
 import fixtures
-from detr_common.options import default_args
+from detr_common.options import default_args, training_args
 from detr_common.run import Means
 
 # Without a rate nothing is learnt, so only the masks of dropouts are between one pass and another.
@@ -19,7 +22,7 @@ ARGS = default_args(
 SEEDS = [3, 4]
 
 
-def observe(package: str) -> dict[str, list[float]]:
+def observe(package: str) -> dict[str, Any]:
     """Return the losses of each part, in the order of the parts."""
     detr, engine, optim, checkpoint = (
         importlib.import_module(f"{package}.{name}") for name in ("detr", "engine", "optimizer", "checkpoint")
@@ -54,7 +57,29 @@ def observe(package: str) -> dict[str, list[float]]:
     for module in model.modules():
         if type(module).__name__ == "Dropout":
             module.p = 0.0
-    return {**seen, "nothing dropped": train(SEEDS)}
+    return {**seen, "nothing dropped": train(SEEDS), **observe_trainer(package, model)}
+
+
+def observe_trainer(package: str, model: Any) -> dict[str, Any]:
+    """Return the seeds of three steps of each of two epochs, and the rate after each of five epochs, as it trains."""
+    main, optim = (importlib.import_module(f"{package}.{name}") for name in ("__main__", "optimizer"))
+    args = training_args(lr=0.1, lr_drop=2, epochs=5, eval_every=0)
+    optimizer = optim.build_optimizer(model, args)
+    schedule = optim.build_scheduler(optimizer, args)
+    seeds: list[list[int]] = []
+    main.train_one_epoch = lambda *given: seeds.append(list(islice(given[6], 3)))
+    batches = SimpleNamespace(indices=lambda epoch: range(3), epoch=lambda epoch, first: [])
+    trainer = SimpleNamespace(
+        args=args, epoch=0, means=Means(), optimizer=optimizer, lr_scheduler=schedule, output=None,
+        learner=model, criterion=None, on_step=None, stopped=None, save=lambda *_: None,
+    )  # fmt: skip
+    rates = []
+    for _ in range(args.epochs):
+        main.Trainer.train_epoch(trainer, batches, [])
+        trainer.means.add({"loss": 1.0})
+        main.Trainer.finish_epoch(trainer, None, None)
+        rates.append(optimizer.param_groups[0]["lr"])
+    return {"seeds": seeds[:2], "rates": rates}
 
 
 if __name__ == "__main__":

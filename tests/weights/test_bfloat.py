@@ -27,6 +27,12 @@ def test_widened_is_the_same_number():
     assert np.array_equal(bfloat.widen(EVERY), expected, equal_nan=True)
 
 
+def test_an_array_that_does_not_lie_in_one_piece_is_widened_in_its_order():
+    whole = np.arange(2 * 3 * 4, dtype=np.float32).reshape(2, 3, 4).astype(ml_dtypes.bfloat16)
+    for array in (whole.T, whole[:, ::2], whole.transpose(1, 2, 0), whole[::-1], whole[0].T):
+        assert np.array_equal(bfloat.widen(array), array.astype(np.float32))
+
+
 def test_a_tied_array_is_counted_once(tmp_path):
     path, tied = tmp_path / "a.pkl", EVERY[:3].copy()
     write({"a": tied, "b": [tied, np.ones(1, "f4")], "c": tied, "d": EVERY[7:9]}, path)
