@@ -13,6 +13,7 @@ from parity.explained import ULPS_APART, VARIANCE, of_rates, of_variance, other_
 from parity.frameworks.base import Feed
 from parity.layers import LayersSession, ModelJob
 from parity.metrics import measure, ulps_apart
+from parity.moved_by_rounding import MovedByRounding
 from parity.policy import ULP32, Calibrated32, Steps
 from parity.run_by_run import AskStep, RunByRun, finish, prepare
 from parity.rungs import PORT, REFERENCE, SECOND_TWIN, TRUTH, TWIN, TWINS, Run, foremost
@@ -97,6 +98,7 @@ class _Comparison:
         self.loss_envelope = 0.0
         # What both had of each running variance when the free steps began; forced steps leave it as it was.
         self._before: dict[str, Array] = {}
+        self._rounding = MovedByRounding()
         self._run = ""
 
     def _find(self, name: str, owner: str, problem: str, excess: float) -> None:
@@ -221,6 +223,7 @@ class _Comparison:
         if versions[TRUTH].name.endswith("/norm") and self._other_parameters(versions):
             return
         if (PORT, "float64") in versions:
+            self._rounding.note(versions[PORT, "float64"], versions[TRUTH])
             self._judge_exactly(versions[PORT, "float64"], versions[TRUTH].array, tally)
         tally.add(versions[TRUTH].name, {run: version.array for run, version in versions.items()})
 
@@ -228,6 +231,9 @@ class _Comparison:
         """Judge a tensor of the port's float64 run."""
         value, truth = _alike(entry.array, truth)
         error = self._relative(entry.name, value, truth) if value.shape == truth.shape else math.inf
+        if error > self.policy.bound and self._rounding.explains(entry.name, value, truth):
+            self.absolute.setdefault(_label(entry.name), None)
+            return
         tally.worst64 = max(tally.worst64 or 0.0, error)
         if error > self.policy.bound:
             problem = f"float64 error is {error:.3g} of the scale, above {self.policy.bound:g}"

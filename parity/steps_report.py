@@ -29,7 +29,7 @@ def print_steps(verdict: StepsVerdict, console: Console, show: str = "") -> None
     if verdict.steps:
         console.print(_free(verdict))
     for name in verdict.absolute[:ROWS]:
-        _say(console, f"  Zero by symmetry, judged by its learning rate: {escape(name)}")
+        _say(console, f"  Moved by rounding alone, judged by its learning rate: {escape(name)}")
     for crash in together(verdict.crashes):
         _say(console, f"\n[red]The model raised[/] in {escape(crash)}")
     shown = [finding for finding in verdict.findings if finding.owner == show] or verdict.findings[:ROWS]

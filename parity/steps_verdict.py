@@ -77,7 +77,8 @@ class StepsVerdict:
         settings: what was run.
         rung: its name.
         absolute: parameters of the free run that passed only because they are judged by no less than their learning
-            rate: they begin at zero and have no gradient by symmetry, so that they hold nothing but rounding.
+            rate, since they begin at zero and have no gradient by symmetry, so that they hold nothing but rounding; or
+            by how far rounding moves one whose gradient is nothing else (``parity.moved_by_rounding``).
     """
 
     findings: tuple[Finding, ...]

@@ -47,4 +47,4 @@ def test_it_is_listed_in_the_verdict_and_in_its_story() -> None:
     console = Console(record=True, width=120, file=None, quiet=False)
     with console.capture() as said:
         print_steps(verdict, console)
-    assert "Zero by symmetry, judged by its learning rate: param/mask_head.lay5.bias" in said.get()
+    assert "Moved by rounding alone, judged by its learning rate: param/mask_head.lay5.bias" in said.get()

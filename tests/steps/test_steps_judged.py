@@ -124,3 +124,45 @@ def test_the_bounds_are_those_of_the_documentation() -> None:
     steps = Steps()
     assert dict(steps.ulps) == {"float64": 2.0, "float32": 4.0}
     assert (steps.norm, steps.bound, steps.factor, steps.floor_ulps) == (1e-12, 1e-9, 2.0, 4.0)
+
+
+def moved(far: float, *, gradient: float = 1e-16, ported: float | None = None, name: str = "bias") -> _Comparison:
+    """Two free steps after which a parameter, or a buffer, of the port's float64 run is some way off."""
+    judged, tally = comparison(), Tally()
+    for number in range(2):
+        norms = dict.fromkeys(FREE, np.array([1.0, gradient, 1.0]))
+        norms[PORT64] = np.array([1.0, gradient if ported is None else ported, 1.0])
+        judged._judge_free(versions(f"step{number}/norm", norms, NAMES_APART.join(["bias", "weight"])), tally)
+        judged._judge_free(versions(f"step{number}/lr", dict.fromkeys(FREE, np.array([1e-3]))), tally)
+        arrays = dict.fromkeys(FREE, np.full(3, 0.1))
+        arrays[PORT64] = arrays[TRUTH] + far
+        judged._judge_free(versions(f"step{number}/param/{name}", arrays), tally)
+    return judged
+
+
+@pytest.mark.parametrize("name", ["bias", "norm.running_mean"])
+def test_where_a_gradient_is_rounding_the_optimizer_may_go_any_way_as_far_as_that_moves_it(name: str) -> None:
+    judged = moved(5e-10, name=name)
+    assert not judged.findings and list(judged.absolute) == [f"param/{name}"]
+    assert moved(1e-7, name=name).findings
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"gradient": 1e-3}, {"ported": 1e-3}, {"gradient": 0.0}, {"name": "weight"}, {"name": "norm.running_var"}],
+    ids=str,
+)
+def test_nothing_else_is_excused(more: dict[str, Any]) -> None:
+    assert moved(5e-10, **more).findings
+
+
+def test_once_there_was_a_gradient_the_parameter_is_judged_as_others_are() -> None:
+    judged = moved(0.0, gradient=1e-3)
+    norms = versions(
+        "step2/norm", dict.fromkeys(FREE, np.array([1.0, 1e-16, 1.0])), NAMES_APART.join(["bias", "weight"])
+    )
+    judged._judge_free(norms, Tally())
+    judged._judge_free(versions("step2/lr", dict.fromkeys(FREE, np.array([1e-3]))), Tally())
+    off = {run: np.full(3, 0.1 + 5e-10 * (run == PORT64)) for run in FREE}
+    judged._judge_free(versions("step2/param/bias", off), Tally())
+    assert judged.findings
