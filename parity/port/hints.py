@@ -16,7 +16,8 @@ BESIDE = (CRITERION, "optimizer", "clip_grad_norm", "schedule", "training")
 SHOWN = 10
 
 _GOTCHA = re.compile(r"\(gotcha ([a-z0-9-]+)\)")
-_MENDS = {"batch-norm-variance": "; docs/examples/batch_norm.py of this project is a batch norm that has it as PyTorch"}
+_EXACT_NORM = "docs/examples/batch_norm.py of this project"
+_MENDS = {"batch-norm-variance": f"; {_EXACT_NORM} is a batch norm that has it as PyTorch"}
 _SAME_GRADIENTS = {
     "optimizer": "both optimizers were given the same gradients, so it is the optimizer: its defaults, its eps, its "
     "weight decay, or other parameters in it (gotchas adamw-weight-decay, adam-eps, sgd-dampening, unused-parameter)",
@@ -73,9 +74,14 @@ def _of_steps(first: Finding, passed: set[str], modes: Mapping[str, Any]) -> lis
     if first.run == "forced":
         return [f"In the forced steps {_SAME_GRADIENTS[first.owner]}"] if first.owner in _SAME_GRADIENTS else []
     if first.owner == "training":
+        normed = [name for name, one in modes.get(PORT, {}).items() if str(one["kind"]).startswith("BatchNorm")]
         return [
             "The float32 runs drift apart, and float64 does not or was not looked at: it is arithmetic; look for the "
-            "largest float32 ratios of the layers and gradients, and for choices that were not followed"
+            "largest float32 ratios of the layers and gradients, and for choices that were not followed",
+            *(
+                [f"Jittor's own batch norm ({normed[0]}) loses digits in training; {_EXACT_NORM} does not"]
+                * bool(normed)
+            ),
         ]
     if first.owner not in _OWN_GRADIENTS:
         return [_SAME_GRADIENTS["schedule"].capitalize()] if first.owner == "schedule" else []
