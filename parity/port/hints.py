@@ -79,8 +79,8 @@ def _of_steps(first: Finding, passed: set[str], modes: Mapping[str, Any]) -> lis
             "The float32 runs drift apart, and float64 does not or was not looked at: it is arithmetic; look for the "
             "largest float32 ratios of the layers and gradients, and for choices that were not followed",
             *(
-                [f"Jittor's own batch norm ({normed[0]}) loses digits in training; {_EXACT_NORM} does not"]
-                * bool(normed)
+                f"Jittor's own batch norm ({one}) loses digits in training; {_EXACT_NORM} does not"
+                for one in normed[:1]
             ),
         ]
     if first.owner not in _OWN_GRADIENTS:
