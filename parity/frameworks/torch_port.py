@@ -80,7 +80,7 @@ class TorchPort(PortAdapter):
     def export(self, path: Path) -> None:
         """Write parameters and buffers."""
         state = self.model.state_dict()
-        buffers = self.names.weights({name: one for name, one in self.model.named_buffers() if name in state})
+        buffers = self.names.weights(dict(self.model.named_buffers()))
         write_weights(path, {name: to_numpy(one) for name, one in self.names.weights(state).items()}, buffers)
 
     def forward(

@@ -19,12 +19,12 @@ def read_weights(path: Path) -> dict[str, Array]:
 
 
 def write_weights(path: Path, weights: Mapping[str, Array], buffers: Collection[str] = ()) -> None:
-    """Write weights so that ``read_weights`` finds them, and which of them are buffers."""
+    """Write weights so that ``read_weights`` finds them, and the names of all buffers, those not saved included."""
     arrays = {name: np.ascontiguousarray(array) for name, array in weights.items()}
     save_file(arrays, path, metadata={"buffers": json.dumps(sorted(buffers))})
 
 
 def read_buffers(path: Path) -> list[str]:
-    """Return the names of those that are buffers."""
+    """Return the names of the buffers."""
     with safe_open(path, "numpy") as file:
         return list(json.loads(file.metadata()["buffers"]))

@@ -149,7 +149,10 @@ def match_weights(job: PortJob, workers: Mapping[Run, Worker], folder: Path) -> 
     run = (PORT, theirs_run[1])
     theirs = exported(replace(job, weights=None), theirs_run, workers[theirs_run], folder / WEIGHTS)
     own = exported(replace(job, weights=None), run, workers[run], folder / "own.safetensors")
+    buffers = read_buffers(folder / WEIGHTS)
     verdict = matched(theirs, own, job, unused_of(job, workers[theirs_run], workers[run]))
+    unsaved = [name for name in buffers if name not in theirs]
+    verdict = replace(verdict, settings={**verdict.settings, "unsaved": unsaved})
     if verdict.missing or verdict.unexpected or verdict.shapes or not verdict.matched:
         return verdict
 
@@ -157,7 +160,7 @@ def match_weights(job: PortJob, workers: Mapping[Run, Worker], folder: Path) -> 
         other = replace(job, weights=None, seed=job.seed + 1)
         return exported(other, theirs_run, workers[theirs_run], folder / "redrawn.safetensors")
 
-    verdict = with_constants(verdict, job, theirs, own, read_buffers(folder / WEIGHTS), redrawn)
+    verdict = with_constants(verdict, job, theirs, own, [name for name in buffers if name in theirs], redrawn)
     if not verdict:
         return verdict
     back = exported(replace(job, weights=folder / WEIGHTS), run, workers[run], folder / "back.safetensors")

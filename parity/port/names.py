@@ -147,7 +147,9 @@ class WeightsVerdict:
             near = difflib.get_close_matches(name, left, n=1, cutoff=0.5)
             hint = f"; is it {near[0]}? then renames={{{near[0]!r}: {name!r}}}" if near else ""
             lines.append(f"only PyTorch has {name}{hint}")
-        lines += [f"only Jittor has {name}" for name in left]
+        unsaved = self.settings.get("unsaved", ())
+        kept_out = ", which PyTorch keeps out of its state dict: so does Jittor if its name begins with an underscore"
+        lines += [f"only Jittor has {name}{kept_out if name in unsaved else ''}" for name in left]
         lines += [f"renames or ignore: {path!r} fits nothing; take it out or mend it" for path in self.unused]
         lines += [f"{name} is not the same when read back from the port" for name in self.differing]
         lines += [

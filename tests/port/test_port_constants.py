@@ -66,6 +66,17 @@ def test_a_table_of_another_base_is_found(tmp_path: Path, parity: Any, base: int
         assert weights.as_dict()["constants"]["freqs"] == pytest.approx(weights.constants["freqs"]) and not weights
 
 
+def test_a_buffer_that_is_not_saved_is_told_with_what_keeps_it_out_of_jittors_too(tmp_path: Path, parity: Any) -> None:
+    unsaved = TORCH.replace("2) / 16))", "2) / 16), persistent=False)")
+    (tmp_path / "in_torch.py").write_text(unsaved)
+    (tmp_path / "in_jittor.py").write_text(JITTOR.format(base=10000))
+    port = Port(f"{tmp_path}/in_torch.py:build", f"{tmp_path}/in_jittor.py:build", np.ones(6, np.float32))
+    weights = parity.compare(port, rungs=["layers"]).first_failure
+    assert weights.reason.startswith("only Jittor has freqs, which PyTorch keeps out of its state dict")
+    (tmp_path / "in_jittor.py").write_text(JITTOR.format(base=10000).replace("self.freqs", "self._freqs"))
+    assert "weights" in [one.rung for one in parity.compare(port, rungs=["layers"]).verdicts if one]
+
+
 TABLE = np.linspace(0, 1, 7, dtype=np.float32)
 
 
