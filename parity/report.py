@@ -138,6 +138,13 @@ def _print_gaps(verdict: LayersVerdict, console: Console) -> None:
             _say(console, f"  {title}: {escape(name)}")
         if len(names) > ROWS:
             _say(console, f"  ... and {len(names) - ROWS} more")
+    if verdict.typical_ratio > verdict.calibrated.most:
+        above = [j for j in verdict.judgements if j.ratio is not None and j.ratio > verdict.calibrated.most]
+        for one in sorted(above, key=lambda j: -(j.ratio or 0.0))[:ROWS]:
+            _say(
+                console,
+                f"  More than 95 of 100 may be: {one.ratio:.3g} times the reference's error, {escape(one.name)}",
+            )
 
 
 def _print_divergence(verdict: LayersVerdict, first: Judgement, console: Console) -> None:

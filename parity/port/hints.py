@@ -48,6 +48,9 @@ def hints(verdicts: Sequence[Any]) -> list[str]:
             mend = _MENDS.get(known[1], "")
             return [f"That is a known difference: python -m parity gotchas {known[1]} tells what to do about it{mend}"]
         return _of_steps(first, passed, failed.settings.get("in_training", {}))
+    if isinstance(failed, LayersVerdict) and failed.crashes:
+        last = failed.crashes[0].strip().splitlines()[-1].strip()
+        return [f"A model raised, which is to be mended first, since whatever comes after it is missing: {last}"]
     if isinstance(failed, LayersVerdict):
         first_tensor = failed.first_divergence
         if first_tensor is not None and first_tensor.owner == CRITERION:

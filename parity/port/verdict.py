@@ -40,11 +40,14 @@ class PortVerdict(LadderVerdict):
 
     @property
     def module(self) -> str:
-        """The module to look at first, by the reference's name; empty for a pass, or where none is to blame."""
+        """The module to look at first, by the reference's name; empty for a pass, or where none is to blame.
+
+        Where a model raised, that is to be mended first (``hints``): what came after it is missing and to no blame.
+        """
         failed = self.first_failure
         if isinstance(failed, LayersVerdict):
             first = failed.first_divergence
-            return "" if first is None else first.owner
+            return "" if first is None or failed.crashes else first.owner
         if isinstance(failed, StepsVerdict):
             return failed.findings[0].owner if failed.findings else ""
         return ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -139,3 +140,14 @@ def test_the_mutants_are_listed_whole() -> None:
     print_mutants(CATALOGUE.values(), Console(file=text, width=80))
     for name, mutant in CATALOGUE.items():
         assert name in text.getvalue().splitlines() and f"{mutant.what}; at {mutant.module}" in text.getvalue()
+
+
+def test_what_is_above_the_typical_error_is_listed_where_no_tensor_fails_by_itself() -> None:
+    many = [judgement(f"m{i}", ratio=6.0 if i < 3 else 1.0) for i in range(30)]
+    result = replace(verdict(*many), calibrated=Calibrated32(factor=16, most=3))
+    said = printed(result)
+    assert not result and said[-1] == "✗ FAIL  1 typical float32 error above its bound"
+    assert [line for line in said if "times the reference's error" in line] == [
+        f"  More than 95 of 100 may be: 6 times the reference's error, forward/m{i}(0)" for i in range(3)
+    ]
+    assert not any("times the reference's error" in line for line in printed(verdict(*many)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,6 +13,9 @@ from detr_common.errors import InputError
 from parity.explained import of_rates
 from parity.frameworks import builders
 from parity.frameworks.port import PortAdapter
+from parity.policy import Calibrated32, Exact64
+from parity.port.verdict import PortVerdict
+from parity.verdict import Judgement, LayersVerdict
 
 
 def test_rates_are_told_with_the_epoch_from_which_they_differ() -> None:
@@ -47,3 +51,14 @@ def test_modules_in_the_wrong_order_are_named_by_their_class(name: str, due: str
     adapter = SimpleNamespace(name=name, args=SimpleNamespace(builder=Other()))
     with pytest.raises(InputError, match=rf"what was given is .*Other, where a module of {due} is due; the reference"):
         PortAdapter.made(adapter, dict)
+
+
+def test_a_model_that_raised_is_named_last_and_no_module_is_to_blame() -> None:
+    missing = Judgement("forward/head#0", "head", "", (2, 3), None, None, None, problems=("only PyTorch has it",))
+    raised = "jittor float64: Traceback (most recent call last):\n  File net.py\nValueError: sizes do not fit\n"
+    layers = LayersVerdict([missing], [], [], [raised], 1, Exact64(), Calibrated32())
+    verdict = PortVerdict(("layers",), [layers], {}, "")
+    assert not verdict and verdict.module == ""
+    last = verdict.story().rstrip().splitlines()[-1]
+    assert last.endswith("whatever comes after it is missing: ValueError: sizes do not fit")
+    assert replace(verdict, verdicts=[replace(layers, crashes=[])]).module == "head"
