@@ -266,13 +266,11 @@ class _Comparison:
         far, loss_far = tally.distance(port), tally.loss_distance(port)
         step = FreeStep(number, tally.loss, tally.worst64, far, self.envelope, loss_far, self.loss_envelope)
         self.steps.append(step)
-        # What is not a number is not larger than anything, and beside an infinite twin all is near.
-        if not (step.ratio <= self.policy.factor and math.isfinite(self.envelope)):
-            problem = (
-                f"float32 parameters are {step.ratio:.3g} times as far from PyTorch's as the twins; of the square of "
-                f"that distance, {tally.shares(port)}"
-            )
-            self._find(f"step{number}", "training", problem, step.ratio / self.policy.factor)
+        if not math.isfinite(self.envelope):  # beside which everything would be near
+            problem = "a float32 twin of PyTorch's is not finite, so the float32 parameters cannot be judged"
+            self._find(f"step{number}", "training", problem, math.inf)
+        elif not step.ratio <= self.policy.factor:  # what is not a number is not larger than anything
+            self._find(f"step{number}", "training", tally.told(port, step.ratio), step.ratio / self.policy.factor)
 
     def verdict(self, settings: dict[str, Any]) -> StepsVerdict:
         wanted = {"forced": self.job.forced > 0, "free": self.job.free > 0}

@@ -55,6 +55,13 @@ class Tally:
         whole = self._squares[run] or 1.0
         return ", ".join(f"{squares[name] / whole:.0%} are in {name}" for name in largest)
 
+    def told(self, run: Run, times: float) -> str:
+        """Say how many times as far as the twins a run is, and where."""
+        return (
+            f"float32 parameters are {times:.3g} times as far from PyTorch's as the twins; of the square of that "
+            f"distance, {self.shares(run)}"
+        )
+
     def loss_distance(self, run: Run) -> float:
         """Return the difference of the total loss as a fraction of it."""
         base = self._losses[REFERENCE, "float32"]

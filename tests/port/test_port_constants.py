@@ -27,9 +27,6 @@ class Model(nn.Module):
 
     def forward(self, x):
         return self.out(self.norm(torch.sin(x[:, None] * self.freqs + self.noise)))
-
-def build():
-    return Model()
 """
 JITTOR = """
 import jittor as jt
@@ -44,9 +41,6 @@ class Model(nn.Module):
 
     def execute(self, x):
         return self.out(self.norm(jt.sin(x[:, None] * self.freqs + self.noise)))
-
-def build():
-    return Model()
 """
 
 
@@ -54,7 +48,7 @@ def build():
 def test_a_table_of_another_base_is_found(tmp_path: Path, parity: Any, base: int, ignore: tuple[str, ...]) -> None:
     (tmp_path / "in_torch.py").write_text(TORCH)
     (tmp_path / "in_jittor.py").write_text(JITTOR.format(base=base))
-    builders = f"{tmp_path}/in_torch.py:build", f"{tmp_path}/in_jittor.py:build"
+    builders = f"{tmp_path}/in_torch.py:Model", f"{tmp_path}/in_jittor.py:Model"
     inputs = np.random.default_rng(0).random(6, dtype=np.float32)
     verdict = parity.compare(Port(*builders, inputs, ignore=ignore), rungs=["layers"])
     assert bool(verdict) is (base == 10000 or bool(ignore)), verdict.story()
@@ -70,7 +64,7 @@ def test_a_buffer_that_is_not_saved_is_told_with_what_keeps_it_out_of_jittors_to
     unsaved = TORCH.replace("2) / 16))", "2) / 16), persistent=False)")
     (tmp_path / "in_torch.py").write_text(unsaved)
     (tmp_path / "in_jittor.py").write_text(JITTOR.format(base=10000))
-    port = Port(f"{tmp_path}/in_torch.py:build", f"{tmp_path}/in_jittor.py:build", np.ones(6, np.float32))
+    port = Port(f"{tmp_path}/in_torch.py:Model", f"{tmp_path}/in_jittor.py:Model", np.ones(6, np.float32))
     weights = parity.compare(port, rungs=["layers"]).first_failure
     assert weights.reason.startswith("only Jittor has freqs, which PyTorch keeps out of its state dict")
     (tmp_path / "in_jittor.py").write_text(JITTOR.format(base=10000).replace("self.freqs", "self._freqs"))
