@@ -4,7 +4,7 @@ Jittor's own keeps the variance of the batch as it is, PyTorch n / (n - 1) times
 channel. And Jittor takes the mean of squares less the square of the mean, which loses digits where PyTorch centres the
 values first: within ten steps in float32 a small network was 2.6 to 6.0 times as far from PyTorch as PyTorch's own
 reruns are, and with this one 0.6 to 1.2 times. Use it in place of ``nn.BatchNorm1d``, ``nn.BatchNorm2d`` and
-``nn.BatchNorm3d``.
+``nn.BatchNorm3d``. Its sums over several processes (MPI) have not been run.
 """
 
 import jittor as jt
